@@ -10,7 +10,24 @@ const (
 	KindDelete  Kind = 2
 	KindTxn     Kind = 3
 	KindCompact Kind = 4
+
+	// Numbers kept for kinds to come: 8 to 15 leases, 16 to 31 users and roles, 32 to 39 members, 40 to 47
+	// alarms, 48 the machine's own version.
 )
+
+func (k Kind) String() string {
+	switch k {
+	case KindPut:
+		return "put"
+	case KindDelete:
+		return "delete"
+	case KindTxn:
+		return "txn"
+	case KindCompact:
+		return "compact"
+	}
+	return "unknown"
+}
 
 // Origin says who waits for a command's reply: the member that proposed it, which of the member's lives, and
 // the number it gave the command in that life.
