@@ -1,0 +1,113 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+func readSettings(path string, readFile func(string) ([]byte, error)) (map[string]given, error) {
+	if readFile == nil {
+		return nil, &refusal{kind: ErrFile, text: fmt.Sprintf("The configuration file %s cannot be read here.", path)}
+	}
+	content, err := readFile(path)
+	if err != nil {
+		return nil, &refusal{kind: ErrFile, cause: err, text: fmt.Sprintf("The configuration file %s cannot be read: %v. "+
+			"Check --config-file.", path, err)}
+	}
+	return decodeFile(path, content)
+}
+
+// decodeFile reads a configuration file: one YAML mapping from names of settings to values. A key without a
+// value counts as absent; a key given twice is refused. As in etcd, a bare number for a duration is nanoseconds;
+// durations may also be written like 5s, sizes like 64MiB, and lists as YAML lists.
+func decodeFile(path string, content []byte) (map[string]given, error) {
+	broken := func(cause error) error {
+		return &refusal{kind: ErrFile, cause: cause, text: fmt.Sprintf("The configuration file %s is not understood: %v. "+
+			"It must be YAML with one \"name: value\" a line, where name is that of a flag.", path, cause)}
+	}
+	asJSON, err := yaml.YAMLToJSONStrict(content)
+	if err != nil {
+		return nil, broken(err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(asJSON))
+	decoder.UseNumber()
+	var keys map[string]any
+	if err := decoder.Decode(&keys); err != nil {
+		return nil, broken(errors.New("it is not a mapping of names to values"))
+	}
+	values := map[string]given{}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		s, ok := lookup(key)
+		if isEmpty(keys[key]) && (ok || missing[key]) {
+			continue
+		}
+		if !ok {
+			return nil, inFile(path, unknownName("", key))
+		}
+		if s.OnlyFlag {
+			return nil, inFile(path, unknownError("%s cannot be set in a configuration file, only as the flag --%s.", key, key))
+		}
+		text, complaint := scalarOrList(s, keys[key])
+		if complaint != "" {
+			return nil, inFile(path, valueError("%s is %v, but %s", key, keys[key], complaint))
+		}
+		values[key] = given{text: text, source: FromFile, from: path}
+	}
+	return values, nil
+}
+
+func inFile(path string, err error) error {
+	r := err.(*refusal)
+	return &refusal{kind: r.kind, cause: r.cause, text: "In the configuration file " + path + ": " + r.text}
+}
+
+// isEmpty reports a key without a value: etcd's sample file lists every setting so.
+func isEmpty(value any) bool {
+	text, isText := value.(string)
+	list, isList := value.([]any)
+	return value == nil || isText && text == "" || isList && len(list) == 0
+}
+
+// scalarOrList writes a YAML value as it would stand in a flag.
+func scalarOrList(s Setting, value any) (text, complaint string) {
+	switch v := value.(type) {
+	case string:
+		return v, ""
+	case bool:
+		return fmt.Sprint(v), ""
+	case json.Number:
+		whole, ok := new(big.Rat).SetString(v.String())
+		if !ok || !whole.IsInt() || whole.Num().BitLen() > 64 {
+			if s.Kind == Text {
+				return v.String(), ""
+			}
+			return "", "must be a whole number of 64 bits"
+		}
+		if s.Kind == Duration {
+			return whole.Num().String() + "ns", ""
+		}
+		return whole.Num().String(), ""
+	case []any:
+		if s.Kind != TextList && s.Kind != URLList && s.Kind != Members {
+			return "", "must be a single value"
+		}
+		parts := make([]string, len(v))
+		for i, part := range v {
+			word, ok := part.(string)
+			if !ok {
+				return "", "must be a list of texts"
+			}
+			parts[i] = word
+		}
+		return strings.Join(parts, ","), ""
+	}
+	return "", "must be a single value"
+}

@@ -1,0 +1,59 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Help writes the help text of the server: how to start it and every setting by section, with the defaults that
+// hold under the name of the program. It returns the first error of w.
+func Help(w io.Writer, program string) error {
+	var b strings.Builder
+	serve, command := program+" [serve] [flags]", "holdfast"
+	if program == etcdProgram {
+		serve, command = program+" [flags]", program
+	}
+	fmt.Fprintf(&b, "Usage:\n\n  %s\n    Start a member.\n\n  %s --version\n    Print the version and exit.\n\n", serve, command)
+	b.WriteString(wrap("A flag may be written --name value or --name=value. A setting comes from its flag, else from the "+
+		"environment variable HOLDFAST_NAME (dashes become underscores), else from ETCD_NAME, else it has its default. "+
+		"With --config-file every setting comes from that file.", "", 100))
+	for _, section := range Sections() {
+		fmt.Fprintf(&b, "\n%s:\n", section)
+		for _, s := range Flags() {
+			if s.Section != section {
+				continue
+			}
+			fmt.Fprintf(&b, "  --%s%s\n", s.Name, s.placeholder(program))
+			b.WriteString(wrap(s.Description(), "    ", 100))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (s Setting) placeholder(program string) string {
+	if s.Kind == Bool && s.DefaultFor(program) == "false" {
+		return ""
+	}
+	return " '" + s.DefaultFor(program) + "'"
+}
+
+// wrap breaks text into lines of at most width bytes that begin with indent; a word longer than that stands alone.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	line := indent
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == indent:
+			line += word
+		case len(line)+1+len(word) > width:
+			b.WriteString(line + "\n")
+			line = indent + word
+		default:
+			line += " " + word
+		}
+	}
+	b.WriteString(line + "\n")
+	return b.String()
+}

@@ -1,0 +1,224 @@
+package config
+
+import "time"
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// table is the one table of settings (C1). A later setting is one more row here and one more field in Config;
+// where it is etcd's, its name leaves the list of etcd's flags that are missing.
+var table = []Setting{
+	{
+		Name: "name", Section: Member, Kind: Text, Default: "default",
+		Help:  "The member's name, for people; each member of a cluster needs its own.",
+		field: func(c *Config) any { return &c.Name }, check: nameIsWhole,
+	},
+	{
+		Name: "data-dir", Section: Member, Kind: Text, Default: "${name}.holdfast", EtcdDefault: "${name}.etcd",
+		Help:  "The directory that holds everything the member keeps. It is made if it does not exist.",
+		field: func(c *Config) any { return &c.DataDir }, check: dataDirIsPath,
+	},
+	{
+		Name: "snapshot-count", Section: Member, Kind: Number, Default: "10000",
+		Help:     "Number of committed transactions to trigger a snapshot to disk.",
+		NoEffect: "the log is cut by its size and by what the store has made durable, not by a count",
+		field:    func(c *Config) any { return &c.SnapshotCount },
+	},
+	{
+		Name: "heartbeat-interval", Section: Member, Kind: Milliseconds, Default: "100", Min: 1, Max: 10_000,
+		Help:  "How often the leader sends a heartbeat, in milliseconds.",
+		field: func(c *Config) any { return &c.HeartbeatInterval },
+	},
+	{
+		Name: "election-timeout", Section: Member, Kind: Milliseconds, Default: "1000", Min: 1, Max: 50_000,
+		Help:  "How long a member waits for a leader before it stands for election, in milliseconds; at least five times --heartbeat-interval.",
+		field: func(c *Config) any { return &c.ElectionTimeout },
+	},
+	{
+		Name: "listen-peer-urls", Section: Member, Kind: URLList, Default: "http://localhost:2380",
+		Help:  "Where to listen for other members: URLs with an IP address or localhost.",
+		field: func(c *Config) any { return &c.ListenPeerURLs },
+		check: func(c *Config) string { return bindable(c.ListenPeerURLs) },
+	},
+	{
+		Name: "listen-client-urls", Section: Member, Kind: URLList, Default: "http://localhost:2379",
+		Help:  "Where to listen for clients: URLs with an IP address or localhost, or unix://path.",
+		field: func(c *Config) any { return &c.ListenClientURLs },
+		check: func(c *Config) string { return bindable(c.ListenClientURLs) },
+	},
+	{
+		Name: "quota-backend-bytes", Section: Member, Kind: Bytes, Default: "0",
+		Help:  "How large the live data may grow before writes are refused. 0 means 2GiB; a negative value means no limit.",
+		field: func(c *Config) any { return &c.QuotaBackendBytes },
+	},
+	{
+		Name: "max-txn-ops", Section: Member, Kind: Number, Default: "128", Min: 1, Max: 1_000_000,
+		Help:  "How many operations each list of a transaction may have.",
+		field: func(c *Config) any { return &c.MaxTxnOps },
+	},
+	{
+		Name: "max-request-bytes", Section: Member, Kind: Bytes, Default: "1572864", Min: 1, Max: 512 * mib,
+		Help:  "The size of the largest request that is accepted.",
+		field: func(c *Config) any { return &c.MaxRequestBytes },
+	},
+	{
+		Name: "max-concurrent-streams", Section: Member, Kind: Number, Default: "4294967295", Min: 1, Max: 4294967295,
+		Help:  "How many streams one client connection may have open at a time.",
+		field: func(c *Config) any { return &c.MaxConcurrentStreams },
+	},
+	{
+		Name: "grpc-keepalive-min-time", Section: Member, Kind: Duration, Default: "5s", Min: 0, Max: int64(24 * time.Hour),
+		Help:  "The shortest pause that a client must leave between two pings; one that pings more often is cut off.",
+		field: func(c *Config) any { return &c.GRPCKeepAliveMinTime },
+	},
+	{
+		Name: "grpc-keepalive-interval", Section: Member, Kind: Duration, Default: "2h0m0s", Min: 0, Max: int64(10000 * time.Hour),
+		Help:  "How often the server pings a client from which it hears nothing (0 switches it off).",
+		field: func(c *Config) any { return &c.GRPCKeepAliveInterval },
+	},
+	{
+		Name: "grpc-keepalive-timeout", Section: Member, Kind: Duration, Default: "20s", Min: 0, Max: int64(24 * time.Hour),
+		Help:  "How long the server waits for the answer to its ping before it closes the connection (0 switches it off).",
+		field: func(c *Config) any { return &c.GRPCKeepAliveTimeout },
+	},
+
+	{
+		Name: "initial-advertise-peer-urls", Section: Clustering, Kind: URLList, Default: "http://localhost:2380",
+		Help:  "The URLs at which other members reach this one.",
+		field: func(c *Config) any { return &c.InitialAdvertisePeerURLs },
+		check: func(c *Config) string { return reachable(c.InitialAdvertisePeerURLs) },
+	},
+	{
+		Name: "initial-cluster", Section: Clustering, Kind: Members, Default: "${name}=${initial-advertise-peer-urls}",
+		Help:  "The first members of a new cluster: name=URL pairs; a member with several URLs is listed once for each.",
+		field: func(c *Config) any { return &c.InitialCluster },
+	},
+	{
+		Name: "initial-cluster-state", Section: Clustering, Kind: Word, Default: "new", OneOf: []string{"new", "existing"},
+		Help:  "Whether to make a new cluster or to join an existing one. Read only when the data directory is new.",
+		field: func(c *Config) any { return &c.InitialClusterState },
+	},
+	{
+		Name: "initial-cluster-token", Section: Clustering, Kind: Text, Default: "etcd-cluster",
+		Help:  "A word that goes into the ids of a new cluster and its members, so that two clusters made alike cannot be mixed up.",
+		field: func(c *Config) any { return &c.InitialClusterToken },
+	},
+	{
+		Name: "advertise-client-urls", Section: Clustering, Kind: URLList,
+		Default: "${listen-client-urls}", EtcdDefault: "http://localhost:2379",
+		Help:  "The URLs at which clients reach this member, as it tells them. etcd wants it set whenever --listen-client-urls is.",
+		field: func(c *Config) any { return &c.AdvertiseClientURLs },
+		check: func(c *Config) string { return reachable(c.AdvertiseClientURLs) },
+	},
+	{
+		Name: "strict-reconfig-check", Section: Clustering, Kind: Bool, Default: "true",
+		Help:     "Refuse membership changes that would cost the cluster its quorum.",
+		NoEffect: "the members of a cluster cannot be changed in this version",
+		field:    func(c *Config) any { return &c.StrictReconfigCheck },
+	},
+	{
+		Name: "pre-vote", Section: Clustering, Kind: Bool, Default: "true",
+		Help:  "Ask the other members whether they would vote before standing for election, so that a member that comes back does not depose a leader.",
+		field: func(c *Config) any { return &c.PreVote },
+	},
+
+	{
+		Name: "logger", Section: Logging, Kind: Word, Default: "zap", OneOf: []string{"zap"},
+		Help:  "The logger; there is one.",
+		field: func(c *Config) any { return &c.Logger },
+	},
+	{
+		Name: "log-outputs", Section: Logging, Kind: TextList, Default: "default",
+		Help:  "Where log lines go: default (standard error), stderr, stdout, or paths of files.",
+		field: func(c *Config) any { return &c.LogOutputs }, check: outputsAgree,
+	},
+	{
+		Name: "log-level", Section: Logging, Kind: Word, Default: "info",
+		OneOf: []string{"debug", "info", "warn", "error", "dpanic", "panic", "fatal"},
+		Help:  "The least important log lines that are written.",
+		field: func(c *Config) any { return &c.LogLevel },
+	},
+	{
+		Name: "log-format", Section: Logging, Kind: Word, Default: "auto", EtcdDefault: "json",
+		OneOf: []string{"json", "console", "auto"},
+		Help:  "json (one object a line), console (lines for people), or auto: console when standard error is a terminal, else json.",
+		field: func(c *Config) any { return &c.LogFormat },
+	},
+	{
+		Name: "warning-unary-request-duration", Section: Logging, Kind: Duration, Default: "300ms", Min: 0, Max: int64(24 * time.Hour),
+		Help:  "A request that takes longer is logged.",
+		field: func(c *Config) any { return &c.WarningUnaryRequestDuration },
+	},
+
+	{
+		Name: "compaction-batch-limit", Section: Features, Kind: Number, Default: "1000", Min: 0, Max: 1_000_000,
+		Help:  "How many revisions one step of a compaction deletes. 0 means 1000.",
+		field: func(c *Config) any { return &c.CompactionBatchLimit },
+	},
+	{
+		Name: "compaction-sleep-interval", Section: Features, Kind: Duration, Default: "0s", Min: 0, Max: int64(time.Hour),
+		Help:  "The pause between two steps of a compaction. 0 means 10ms.",
+		field: func(c *Config) any { return &c.CompactionSleepInterval },
+	},
+	{
+		Name: "warning-apply-duration", Section: Features, Kind: Duration, Default: "100ms", Min: 0, Max: int64(24 * time.Hour),
+		Help:  "A command whose application takes longer is logged.",
+		field: func(c *Config) any { return &c.WarningApplyDuration },
+	},
+	{
+		Name: "max-learners", Section: Features, Kind: Number, Default: "1", Min: 0, Max: 1000,
+		Help:     "How many learners a cluster may have.",
+		NoEffect: "the members of a cluster cannot be changed in this version",
+		field:    func(c *Config) any { return &c.MaxLearners },
+	},
+
+	{
+		Name: "unsafe-no-fsync", Section: Unsafe, Kind: Bool, Default: "false",
+		Help:  "Never wait for the disk. UNSAFE: a power cut loses acknowledged writes and may make the data unreadable.",
+		field: func(c *Config) any { return &c.UnsafeNoFsync },
+	},
+
+	{
+		Name: "strict-permissions", Section: Holdfast, Kind: Bool, Default: "false", Own: true,
+		Help:  "Refuse to start, instead of warning, when the data directory is open to other users.",
+		field: func(c *Config) any { return &c.StrictPermissions },
+	},
+	{
+		Name: "cache-bytes", Section: Holdfast, Kind: Bytes, Default: "64MiB", Own: true, Min: 0, Max: 1 << 46,
+		Help:  "Memory for the cache of the latest versions of keys (0 switches it off).",
+		field: func(c *Config) any { return &c.CacheBytes },
+	},
+	{
+		Name: "block-cache-bytes", Section: Holdfast, Kind: Bytes, Default: "128MiB", Own: true, Min: mib, Max: 1 << 46,
+		Help:  "Memory for the storage engine's cache of blocks.",
+		field: func(c *Config) any { return &c.BlockCacheBytes },
+	},
+	{
+		Name: "answer-budget-bytes", Section: Holdfast, Kind: Bytes, Default: "256MiB", Own: true, Min: mib, Max: 1 << 46,
+		Help:  "Memory that all large answers together may take while they are built. Further ones wait; one that is larger than the budget is refused.",
+		field: func(c *Config) any { return &c.AnswerBudgetBytes },
+	},
+	{
+		Name: "view-max-age", Section: Holdfast, Kind: Duration, Default: "5m0s", Own: true, Min: int64(time.Second), Max: int64(24 * time.Hour),
+		Help:  "How long one reader may hold on to a state of the store; while it does, space of deleted data does not come back.",
+		field: func(c *Config) any { return &c.ViewMaxAge },
+	},
+	{
+		Name: "min-free-bytes", Section: Holdfast, Kind: Bytes, Default: "256MiB", Own: true, Min: 0, Max: 1 << 46,
+		Help:  "Free disk space below which puts are refused, so that deletes and compactions still fit (0 switches the check off).",
+		field: func(c *Config) any { return &c.MinFreeBytes },
+	},
+	{
+		Name: "config-file", Section: Member, Kind: Text, Default: "", OnlyFlag: true,
+		Help:  "A YAML file with the settings, under the names of the flags. With it, other flags and the environment are ignored.",
+		field: func(c *Config) any { return &c.ConfigFile },
+	},
+	{
+		Name: "version", Section: Member, Kind: Bool, Default: "false", OnlyFlag: true,
+		Help:  "Print the version and exit.",
+		field: func(c *Config) any { return &c.Version },
+	},
+}
