@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// delFlags is the flags of del, which a line of a transaction knows too.
+type delFlags struct {
+	prefix  bool
+	prevKV  bool
+	fromKey bool
+	asRange bool
+}
+
+func (d *delFlags) register(fs *pflag.FlagSet) {
+	fs.BoolVar(&d.prefix, "prefix", false, "delete all keys that begin with the given one")
+	fs.BoolVar(&d.prevKV, "prev-kv", false, "show what was deleted")
+	fs.BoolVar(&d.fromKey, "from-key", false, "delete all keys from the given one on, in byte order")
+	fs.BoolVar(&d.asRange, "range", false, "two arguments mean a range of keys: do not wait before deleting it")
+}
+
+func (f *family) delCommand() *cobra.Command {
+	flags := &delFlags{}
+	cmd := &cobra.Command{
+		Use:   "del [options] <key> [range_end]",
+		Short: "Delete a key, or the keys from <key> up to but without [range_end]",
+		Long: `Delete a key, or the keys from <key> up to but without [range_end].
+
+Two arguments are a range, not two keys. Since that is easily mistaken, the command says so and waits two seconds,
+in which it can be interrupted, unless --range is set.`,
+	}
+	flags.register(cmd.Flags())
+	cmd.RunE = action(func(cmd *cobra.Command, args []string) error {
+		key, opts, err := flags.options(args, cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		c, err := f.connector(cmd)
+		if err != nil {
+			return err
+		}
+		p, err := printerOf[kvPrinter](f.globals, cmd)
+		if err != nil {
+			return err
+		}
+		return c.with(func(ctx context.Context, client *clientv3.Client) error {
+			resp, err := client.Delete(ctx, key, opts...)
+			if err != nil {
+				return err
+			}
+			return p.Del(resp)
+		})
+	})
+	return cmd
+}
+
+// options turns arguments and flags into a key and which keys to delete with it. A range that was not asked for
+// by flag is announced on stderr and gives the user rangeDelay to think again.
+func (d *delFlags) options(args []string, stderr io.Writer) (string, []clientv3.OpOption, error) {
+	if len(args) == 0 || len(args) > 2 {
+		return "", nil, badArguments("del command needs one argument as key and an optional argument as range_end")
+	}
+	key, opts, err := interval(args, d.prefix, d.fromKey)
+	if err != nil {
+		return "", nil, err
+	}
+	if d.prevKV {
+		opts = append(opts, clientv3.WithPrevKV())
+	}
+	if len(args) == 2 && !d.asRange {
+		fmt.Fprintf(stderr, "Warning: Keys between %q and %q will be deleted. Interrupt the command within %v if that is not meant; with --range it does not wait.\n",
+			args[0], args[1], rangeDelay)
+		time.Sleep(rangeDelay)
+	}
+	return key, opts, nil
+}
+
+// rangeDelay is how long del waits before it deletes a range.
+const rangeDelay = 2 * time.Second

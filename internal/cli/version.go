@@ -1,0 +1,41 @@
+package cli
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	etcdversion "go.etcd.io/etcd/api/v3/version"
+)
+
+// Version is what the version command prints.
+type Version struct {
+	// Holdfast is the version of this build, as "0.1.0".
+	Holdfast string
+	// API is the version of the etcd API that it speaks, as "3.7".
+	API string
+}
+
+// BuildVersion is the version of the running binary: the version that the Go toolchain stamped into it, or
+// "devel" in a build that bears none, and the etcd API of the wire types it was built with.
+func BuildVersion() Version {
+	v := Version{Holdfast: "devel", API: etcdversion.APIVersion}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Holdfast = info.Main.Version
+	}
+	return v
+}
+
+func (f *family) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:         "version",
+		Short:       "Print the version of this program and of the API it speaks",
+		Annotations: map[string]string{localAnnotation: "true"},
+		RunE: action(func(cmd *cobra.Command, args []string) error {
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%s version: %s\n", cmd.Root().Name(), f.version.Holdfast)
+			_, err := fmt.Fprintf(out, "API version: %s\n", f.version.API)
+			return err
+		}),
+	}
+}
