@@ -7,16 +7,13 @@ func (c *cursor) seekGE(o *overlay, key, lower, upper []byte) {
 	if len(lower) > 0 && (len(key) == 0 || store.Compare(key, lower) < 0) {
 		key = lower
 	}
-	from := 0
-	if len(key) > 0 {
-		from = int(key[0])
-	}
+	from := firstFamily(key)
 	c.f = o.next(c.data, from, lastFamily(upper))
 	if c.f == nil {
 		return
 	}
 	c.at = 0
-	if int(c.f.first) == from && len(key) > 0 {
+	if int(c.f.first) == from {
 		c.at, _ = c.f.find(c.data, key)
 	}
 	c.ascend(o, upper)
@@ -98,18 +95,21 @@ func (c *cursor) take() {
 	c.key = c.rec.key(c.data)
 }
 
-// firstFamily returns the lowest first byte that a key at or above lower can have.
-func firstFamily(lower []byte) int {
-	if len(lower) == 0 {
-		return 0
+// familyOf returns the first byte of a key that is stored, and -1 for a bare suffix, which comes before all of them.
+func familyOf(key []byte) int {
+	if store.Split(key) == 0 {
+		return -1
 	}
-	return int(lower[0])
+	return int(key[0])
 }
+
+// firstFamily returns the lowest first byte that a key at or above lower can have.
+func firstFamily(lower []byte) int { return familyOf(lower) }
 
 // lastFamily returns the highest first byte that a key below upper can have.
 func lastFamily(upper []byte) int {
 	if len(upper) == 0 {
 		return 255
 	}
-	return int(upper[0])
+	return familyOf(upper)
 }

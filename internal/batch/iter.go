@@ -36,8 +36,8 @@ type cursor struct {
 	rec  record
 }
 
-// Iter returns an iterator over the keys from lower up to but not including upper; nil stands for no bound. Keys
-// of bounds that end in no zero byte are compared as the Comparer compares them. It is not positioned yet.
+// Iter returns an iterator over the keys from lower up to but not including upper; nil stands for no bound. The
+// bounds are copied. It is not positioned yet.
 func (b *Batch) Iter(lower, upper []byte) *Iter {
 	it := &Iter{}
 	if n := len(b.spare); n > 0 {
@@ -152,8 +152,13 @@ func (it *Iter) NextPrefix() bool {
 		it.over.next(&it.b.overlay, it.upper)
 	}
 	if it.store.Valid() {
-		if k := it.store.Key(); it.fromStore || bytes.Equal(prefix, k[:store.Split(k)]) {
+		switch k := it.store.Key(); {
+		case !it.fromStore && !bytes.Equal(prefix, k[:store.Split(k)]):
+		case store.Split(it.upper) == len(it.upper):
 			it.store.NextPrefix()
+		default: // Pebble refuses NextPrefix under an upper bound that has a suffix.
+			it.held = append(append(it.held[:0], prefix...), 0)
+			it.store.SeekGE(it.held)
 		}
 	}
 	return it.settleUp()

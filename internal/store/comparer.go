@@ -147,7 +147,8 @@ func immediateSuccessor(dst, a []byte) []byte {
 type keyFormatter []byte
 
 // Format implements fmt.Formatter.
-func (k keyFormatter) Format(s fmt.State, _ rune) {
+func (f keyFormatter) Format(s fmt.State, _ rune) {
+	k := []byte(f) // slices of the formatter itself would be formatted by it again, without end
 	i := Split(k)
 	if i > 0 && k[i-1] == 0 {
 		fmt.Fprintf(s, "%q", k[:i-1])
