@@ -117,41 +117,56 @@ func (l *Log) openSegments(sequences []uint64) (older []uint64, err error) {
 func (l *Log) recover(w Witness) (behind rest, err error) {
 	l.mu.start = l.mu.segments[0].start
 	for i, s := range l.mu.segments {
-		limit := s.size
-		last := i == len(l.mu.segments)-1
-		if !last {
-			if limit = l.mu.segments[i+1].previous; limit < headerSize || limit > s.size {
-				return rest{}, &Corruption{l.mu.segments[i+1].path, 0, "the header names an impossible end of the segment before"}
-			}
-		}
-		if i > 0 {
-			s.base = l.mu.segments[i-1].base + s.previous
-		}
-		if err := l.enter(s); err != nil {
+		l.tail = s
+		if l.end, behind, err = l.readSegment(i, func(found) {}); err != nil {
 			return rest{}, err
-		}
-		sc := newScan(s, limit)
-		l.claimed, l.dataEnd = headerSize, headerSize
-		end, reason, err := sc.all(func(r found) error { return l.replay(s, r) })
-		if err != nil {
-			return rest{}, explain(s, err)
-		}
-		if !last {
-			if end != limit {
-				return rest{}, &Corruption{s.path, end, reason + ", and the next segment says that the records go on to " + fmt.Sprint(limit)}
-			}
-			continue
-		}
-		l.tail, l.end = s, end
-		if behind, err = sc.behind(end, nil); err != nil {
-			return rest{}, explain(s, err)
-		}
-		if behind.refused || behind.synced > end {
-			return rest{}, &Corruption{s.path, end, reason + ", and a later record says that this was synced"}
 		}
 	}
 	l.mu.end = l.tail.base + l.end
 	return behind, l.judge(w)
+}
+
+// readSegment reads the i-th segment, behind those before it, into the log's memory and tells visit of each record. It
+// returns where the valid records end. The error is a *Corruption if that is not where they may end.
+func (l *Log) readSegment(i int, visit func(found)) (end int64, behind rest, err error) {
+	s, limit, last := l.mu.segments[i], l.mu.segments[i].size, i == len(l.mu.segments)-1
+	if !last {
+		next := l.mu.segments[i+1]
+		if limit = next.previous; limit < headerSize || limit > s.size {
+			return 0, behind, &Corruption{next.path, 0, "the header names an impossible end of the segment before"}
+		}
+	}
+	if i > 0 {
+		s.base = l.mu.segments[i-1].base + s.previous
+	}
+	if err := l.enter(s); err != nil {
+		return 0, behind, err
+	}
+	l.claimed, l.dataEnd = headerSize, headerSize
+	sc := newScan(s, limit)
+	end, reason, err := sc.all(func(r found) error {
+		err := l.replay(s, r)
+		if err == nil {
+			visit(r)
+		}
+		return err
+	})
+	if err != nil {
+		return end, behind, explain(s, err)
+	}
+	if !last {
+		if end != limit {
+			err = &Corruption{s.path, end, reason + fmt.Sprintf(", and the next segment says that the records go on to %d", limit)}
+		}
+		return end, behind, err
+	}
+	if behind, err = sc.behind(end, nil); err != nil {
+		return end, behind, explain(s, err)
+	}
+	if behind.refused || behind.synced > end {
+		err = &Corruption{s.path, end, reason + ", and a later record says that this was synced"}
+	}
+	return end, behind, err
 }
 
 // explain adds the segment to a failure to read it. A Corruption names it already.
