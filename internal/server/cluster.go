@@ -1,0 +1,43 @@
+package server
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// clusterServer serves those methods of the Cluster service that are listed as served.
+type clusterServer struct {
+	pb.UnimplementedClusterServer
+	s *Server
+}
+
+// MemberList lists the members; the header has no revision, as etcd's has none.
+func (c *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	members, err := c.s.node.Members(ctx, r.Linearizable)
+	if err != nil {
+		return nil, c.s.readFailed(err)
+	}
+	response := &pb.MemberListResponse{Header: c.s.header.message(0, c.s.node.Status().Term)}
+	for _, m := range members {
+		response.Members = append(response.Members, &pb.Member{
+			ID:         uint64(m.ID),
+			Name:       m.Name,
+			PeerURLs:   m.PeerURLs,
+			ClientURLs: m.ClientURLs,
+			IsLearner:  m.Learner,
+		})
+	}
+	return response, nil
+}
+
+// authServer serves those methods of the Auth service that are listed as served.
+type authServer struct {
+	pb.UnimplementedAuthServer
+	s *Server
+}
+
+// AuthStatus says that authentication is not enabled. An untouched user store of etcd stands at revision 1.
+func (a *authServer) AuthStatus(context.Context, *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
+	return &pb.AuthStatusResponse{Header: a.s.currentHeader(), AuthRevision: 1}, nil
+}

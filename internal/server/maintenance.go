@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"holdfast/internal/kind"
+)
+
+// defaultQuotaBytes is what etcd reports as its quota when none is set.
+const defaultQuotaBytes = 2 << 30
+
+// maintenanceServer serves those methods of the Maintenance service that are listed as served.
+type maintenanceServer struct {
+	pb.UnimplementedMaintenanceServer
+	s *Server
+}
+
+// Status reports where this member stands. It asks nobody else.
+func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+	status := m.s.node.Status()
+	disk, live := m.s.node.Sizes()
+	response := &pb.StatusResponse{
+		Header:           m.s.header.message(m.s.node.KV().Revision(), status.Term),
+		Version:          EtcdVersion,
+		DbSize:           disk,
+		DbSizeInUse:      live,
+		Leader:           uint64(status.Leader),
+		RaftIndex:        uint64(status.Index),
+		RaftTerm:         uint64(status.Term),
+		RaftAppliedIndex: uint64(status.Applied),
+		IsLearner:        status.Learner,
+		StorageVersion:   StorageVersion,
+		DbSizeQuota:      m.s.o.QuotaBytes,
+		DowngradeInfo:    &pb.DowngradeInfo{},
+	}
+	if response.DbSizeQuota == 0 {
+		response.DbSizeQuota = defaultQuotaBytes
+	}
+	if status.Leader == 0 {
+		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
+	}
+	for _, a := range m.s.node.Alarms() {
+		response.Errors = append(response.Errors, fmt.Sprintf("memberID:%d alarm:%s", uint64(a.Member), alarmType(a.Kind)))
+	}
+	return response, nil
+}
+
+// Alarm lists the alarms; raising and clearing them is not served.
+func (m *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if r.Action != pb.AlarmRequest_GET {
+		return nil, unfinished("etcdserverpb.Maintenance", "Alarm with action "+r.Action.String())
+	}
+	if err := m.s.node.ReadIndex(ctx); err != nil {
+		return nil, m.s.readFailed(err)
+	}
+	response := &pb.AlarmResponse{Header: m.s.currentHeader()}
+	for _, a := range m.s.node.Alarms() {
+		if t := alarmType(a.Kind); r.Alarm == pb.AlarmType_NONE || r.Alarm == t {
+			response.Alarms = append(response.Alarms, &pb.AlarmMember{MemberID: uint64(a.Member), Alarm: t})
+		}
+	}
+	return response, nil
+}
+
+// Defragment does nothing and is done at once: space comes back by itself.
+func (m *maintenanceServer) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	return &pb.DefragmentResponse{}, nil
+}
+
+// Hash hashes this member's whole content.
+func (m *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	hash, err := m.s.node.KV().Hash(ctx)
+	if err != nil {
+		return nil, m.s.readFailed(err)
+	}
+	return &pb.HashResponse{Header: m.s.currentHeader(), Hash: hash}, nil
+}
+
+// HashKV hashes the keys of this member at a revision, 0 for the latest.
+func (m *maintenanceServer) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	hash, compacted, hashed, err := m.s.node.KV().HashKV(ctx, kind.Revision(r.Revision))
+	if err != nil {
+		return nil, m.s.readFailed(err)
+	}
+	return &pb.HashKVResponse{
+		Header:          m.s.currentHeader(),
+		Hash:            hash,
+		CompactRevision: int64(compacted),
+		HashRevision:    int64(hashed),
+	}, nil
+}

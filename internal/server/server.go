@@ -1,0 +1,210 @@
+// Package server speaks the etcd v3 API: gRPC for clients, and health, version and metrics over HTTP/1 on the same
+// listener. It holds no state of the store; it decodes, checks, authorises, asks the node, and words the answer.
+//
+// Invariants:
+//
+//  1. The value that is checked and authorised is decoded from the bytes that the log gets, or they are its
+//     encoding.
+//  2. Every RPC of etcd's eight services is registered. One that is not served answers Unimplemented.
+//  3. Every refusal that a client sees comes from the one table in errors.go, with etcd's code and text.
+//  4. A handler that panics stops the member and is never answered. No bytes from a socket make one panic.
+//  5. Everything read from a socket has a bound: the size of a request and of its headers, the streams of a
+//     connection, the connections, and the time that a silent connection may take.
+//
+// Services are registered through grpc.ServiceRegistrar with handlers that carry their own checks, counts and
+// recovery, so that they work behind any transport that uses Codec. The requests and responses of the KV service
+// stay bytes: a Put's request is copied once out of the transport and is then the command's payload; an answer is
+// a header and the bytes that the store built.
+//
+// Use: New, then Serve with a listener for each client address, and GracefulStop.
+package server
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/http"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"holdfast/internal/command"
+	"holdfast/internal/kind"
+	"holdfast/internal/machine"
+	"holdfast/internal/member"
+	"holdfast/internal/mvcc"
+	"holdfast/internal/node"
+)
+
+// Node is what the server asks of the member. All methods may be called from any goroutine.
+type Node interface {
+	ClusterID() kind.ClusterID
+	MemberID() kind.MemberID
+	// Status returns where the member stands. It is called several times for every request and must be cheap.
+	Status() node.Status
+	// Sizes returns the bytes that the store takes on disk, and those of the live keys and values.
+	Sizes() (disk, live int64)
+	// Alarms lists the alarms that are raised in the cluster.
+	Alarms() []node.Alarm
+	// KV is the store of keys.
+	KV() *mvcc.Store
+	// Propose puts a command into the log, fills in its origin, and returns what the machine replied. It gives up
+	// by itself after the request timeout, with one of the timeouts of package node.
+	Propose(ctx context.Context, c command.Command) (machine.Reply, error)
+	// ReadIndex returns when the published state holds every write that was acknowledged before the call. It
+	// gives up by itself after the request timeout.
+	ReadIndex(ctx context.Context) error
+	// Space refuses commands that grow the store while there is no room for them: node.ErrNoSpace.
+	Space() error
+	// Members lists the members, after a read index if linearizable.
+	Members(ctx context.Context, linearizable bool) ([]member.Member, error)
+	// WaitCompacted returns when this member has deleted what the compaction at revision made unneeded.
+	WaitCompacted(ctx context.Context, revision kind.Revision) error
+}
+
+// Server is the API of one member. All methods may be called from any goroutine.
+type Server struct {
+	node   Node
+	o      Options
+	log    *zap.Logger
+	header header
+	codec  *Codec
+
+	methods        []*method // every registered RPC, in the order of registration
+	unaryVersions  clientVersions
+	streamVersions clientVersions
+	registrations  []registration
+	grpcHealth     *health.Server
+	health         *healthChecks
+
+	grpc *grpc.Server
+	http *http.Server
+}
+
+// New makes the server of a node. It registers its metrics with o.Registerer; it listens to nothing yet.
+func New(n Node, o Options) *Server {
+	o.setDefaults()
+	s := &Server{
+		node:       n,
+		o:          o,
+		log:        o.Logger,
+		header:     newHeader(n.ClusterID(), n.MemberID()),
+		codec:      new(Codec),
+		grpcHealth: health.NewServer(),
+	}
+	s.grpcHealth.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	s.health = newHealthChecks(s)
+	s.registrations = s.services()
+	s.grpc = s.newGRPC()
+	s.http = s.newHTTP()
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(collector{s})
+	}
+	return s
+}
+
+// Register registers all services with r, whose codec must be that of Codec.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	for _, g := range s.registrations {
+		r.RegisterService(g.desc, g.srv)
+	}
+}
+
+// Codec returns the codec that a registrar given to Register has to use.
+func (s *Server) Codec() *Codec { return s.codec }
+
+// GRPCServer returns the gRPC server that Serve uses.
+func (s *Server) GRPCServer() *grpc.Server { return s.grpc }
+
+// The overhead that a gRPC message may have over max-request-bytes, as in etcd.
+const grpcOverheadBytes = 512 << 10
+
+// Settings of the transport that are no flags of etcd's.
+const (
+	maxHeaderListBytes = 1 << 20
+	handshakeTimeout   = 10 * time.Second
+	transportBuffer    = 32 << 10
+)
+
+func (s *Server) newGRPC() *grpc.Server {
+	g := grpc.NewServer(append([]grpc.ServerOption{
+		grpc.ForceServerCodecV2(s.codec),
+		grpc.MaxRecvMsgSize(s.o.MaxRequestBytes + grpcOverheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(s.o.MaxConcurrentStreams),
+		grpc.MaxHeaderListSize(maxHeaderListBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             s.o.KeepAliveMinTime,
+			PermitWithoutStream: false,
+		}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time:    s.o.KeepAliveInterval,
+			Timeout: s.o.KeepAliveTimeout,
+		}),
+		grpc.SharedWriteBuffer(true),
+		grpc.WriteBufferSize(transportBuffer),
+		grpc.ReadBufferSize(transportBuffer),
+	}, s.o.GRPC...)...)
+	s.Register(g)
+	return g
+}
+
+// Serve serves gRPC and HTTP/1 to the plain connections of l until GracefulStop, and closes l. It returns nil after
+// GracefulStop, and otherwise why accepting failed. It may run for several listeners at the same time.
+func (s *Server) Serve(l net.Listener) error {
+	split := newSplitter(l, s.o.MaxConnections)
+	served := make(chan error, 2)
+	go func() { served <- s.grpc.Serve(split.grpc) }()
+	go func() {
+		err := s.http.Serve(split.http)
+		if err == http.ErrServerClosed {
+			err = nil
+		}
+		served <- err
+	}()
+	accepted := make(chan error, 1)
+	go func() { accepted <- split.run() }()
+	var err error
+	select {
+	case err = <-accepted:
+		// Both servers end with their branches, but keep the connections that they have.
+		<-served
+		<-served
+	case <-served:
+		split.close()
+		<-served
+		err = <-accepted
+	}
+	return err
+}
+
+// GracefulStop stops accepting, lets calls under way end until ctx ends, then cuts what is left. All Serve calls
+// return.
+func (s *Server) GracefulStop(ctx context.Context) {
+	s.grpcHealth.Shutdown()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.grpc.GracefulStop()
+	}()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close()
+	}
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-stopped
+	}
+}
+
+// currentHeader returns the header of an answer about the present.
+func (s *Server) currentHeader() *pb.ResponseHeader {
+	return s.header.message(s.node.KV().Revision(), s.node.Status().Term)
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// The two services whose descriptors are not in etcd's API module. Only names and directions are needed as long
+// as nothing of them is served.
+var (
+	lockDesc = grpc.ServiceDesc{
+		ServiceName: "v3lockpb.Lock",
+		Methods:     []grpc.MethodDesc{{MethodName: "Lock"}, {MethodName: "Unlock"}},
+		Metadata:    "v3lock.proto",
+	}
+	electionDesc = grpc.ServiceDesc{
+		ServiceName: "v3electionpb.Election",
+		Methods: []grpc.MethodDesc{{MethodName: "Campaign"}, {MethodName: "Proclaim"}, {MethodName: "Leader"},
+			{MethodName: "Resign"}},
+		Streams:  []grpc.StreamDesc{{StreamName: "Observe", ServerStreams: true}},
+		Metadata: "v3election.proto",
+	}
+)
+
+// learnerMethods are what a learner serves: of Range only the serializable ones, which the handler sees to.
+var learnerMethods = []string{
+	"/etcdserverpb.KV/Range",
+	"/etcdserverpb.Maintenance/Status",
+	"/etcdserverpb.Maintenance/Snapshot",
+}
+
+// served are the methods of the services with generated handlers that are finished. Every other method answers
+// Unimplemented.
+var served = []string{
+	"/etcdserverpb.Cluster/MemberList",
+	"/etcdserverpb.Maintenance/Alarm",
+	"/etcdserverpb.Maintenance/Status",
+	"/etcdserverpb.Maintenance/Defragment",
+	"/etcdserverpb.Maintenance/Hash",
+	"/etcdserverpb.Maintenance/HashKV",
+	"/etcdserverpb.Auth/AuthStatus",
+	"/grpc.health.v1.Health/Check",
+	"/grpc.health.v1.Health/Watch",
+	"/grpc.health.v1.Health/List",
+}
+
+// registration is a service with what serves it.
+type registration struct {
+	desc *grpc.ServiceDesc
+	srv  any
+}
+
+// services returns every service in the form in which it is registered: its descriptor with handlers that count,
+// admit and recover.
+func (s *Server) services() []registration {
+	raw := map[string]rawHandler{
+		"Range":       s.rangeKeys,
+		"Put":         s.put,
+		"DeleteRange": s.deleteRange,
+		"Txn":         s.txn,
+		"Compact":     s.compact,
+	}
+	var out []registration
+	for _, in := range []registration{
+		{&pb.KV_ServiceDesc, s},
+		{&pb.Watch_ServiceDesc, pb.UnimplementedWatchServer{}},
+		{&pb.Lease_ServiceDesc, pb.UnimplementedLeaseServer{}},
+		{&pb.Cluster_ServiceDesc, &clusterServer{s: s}},
+		{&pb.Maintenance_ServiceDesc, &maintenanceServer{s: s}},
+		{&pb.Auth_ServiceDesc, &authServer{s: s}},
+		{&lockDesc, s},
+		{&electionDesc, s},
+		{&healthpb.Health_ServiceDesc, s.grpcHealth},
+	} {
+		desc := &grpc.ServiceDesc{ServiceName: in.desc.ServiceName, HandlerType: (*any)(nil), Metadata: in.desc.Metadata}
+		isKV := in.desc == &pb.KV_ServiceDesc
+		for _, d := range in.desc.Methods {
+			m := s.newMethod(desc.ServiceName, d.MethodName, "unary")
+			var h grpc.MethodHandler
+			switch {
+			case isKV && raw[d.MethodName] != nil:
+				h = s.raw(m, raw[d.MethodName])
+			case slices.Contains(served, m.full):
+				h = s.unary(m, d.Handler)
+			default:
+				h = s.unary(m, refuseUnary(m))
+			}
+			desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: d.MethodName, Handler: h})
+		}
+		for _, d := range in.desc.Streams {
+			m := s.newMethod(desc.ServiceName, d.StreamName, streamKind(d))
+			switch {
+			case isKV && d.StreamName == "RangeStream":
+				d.Handler = s.stream(m, s.rangeStream)
+			case slices.Contains(served, m.full):
+				d.Handler = s.stream(m, d.Handler)
+			default:
+				d.Handler = s.stream(m, refuseStream(m))
+			}
+			desc.Streams = append(desc.Streams, d)
+		}
+		out = append(out, registration{desc, in.srv})
+	}
+	return out
+}
+
+func (s *Server) newMethod(service, name, kind string) *method {
+	m := &method{full: "/" + service + "/" + name, service: service, name: name, kind: kind}
+	m.learner = slices.Contains(learnerMethods, m.full)
+	s.methods = append(s.methods, m)
+	return m
+}
+
+func streamKind(d grpc.StreamDesc) string {
+	switch {
+	case d.ClientStreams && d.ServerStreams:
+		return "bidi_stream"
+	case d.ClientStreams:
+		return "client_stream"
+	default:
+		return "server_stream"
+	}
+}
+
+func refuseUnary(m *method) grpc.MethodHandler {
+	return func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
+		return nil, unfinished(m.service, m.name)
+	}
+}
+
+func refuseStream(m *method) grpc.StreamHandler {
+	return func(any, grpc.ServerStream) error { return unfinished(m.service, m.name) }
+}
