@@ -1,3 +1,207 @@
-// Package node is the shell round a replica: its goroutines, its timers, the waiters, and the order in which
-// things start and stop.
+// Package node is the shell round a replica: its goroutines, its timers, the callers that wait, and the order in
+// which things start and stop.
+//
+// Four goroutines carry a command from its caller to its answer, and each owns one thing:
+//
+//	loop     the Replica: ticks, packs waiting commands into entries, hands out work, takes finished work back
+//	writer   the log: appends what is queued, one sync for all of it
+//	applier  the machine: applies what is queued, wakes the callers
+//	keeper   the disk: flushes the store so that the log can be cut, watches free space
+//
+// and a fifth, the sweeper, deletes compacted versions in small steps. They meet in queues that are bounded by
+// what the proposal queue lets in and by raft's limits.
+//
+// Invariants:
+//
+//	N1  A command is proposed at most once. Whoever gives up on it never sends it again.
+//	N2  A caller is answered after its command's batch is in the store and published, not before.
+//	N3  The log is cut only below the applied index that the store has flushed (I3).
+//	N4  After a failure of the log or the store nothing more is acknowledged: the node stops by itself and
+//	    Failed says why (I4).
+//	N5  When Run has returned, every goroutine it started is gone and every caller has been answered.
 package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/zap"
+
+	"holdfast/internal/invariant"
+	"holdfast/internal/kind"
+	"holdfast/internal/mvcc"
+	"holdfast/internal/replica"
+	"holdfast/internal/store"
+)
+
+// Config is what a Node is made of. Replica, its log and machine, and DB are open and stay the caller's to close,
+// after Run has returned.
+type Config struct {
+	Identity kind.Identity
+	Boot     uint64 // names this life of the member among all its lives; never reused
+	Replica  *replica.Replica
+	DB       *store.DB
+	Logger   *zap.Logger
+	Metrics  *Metrics
+
+	TickInterval    time.Duration // one raft tick
+	ElectionTimeout time.Duration
+
+	MaxRequestBytes int // a larger command is refused
+	MaxPending      int // commands of this member that may be undecided at a time; 0 means 65536
+	MaxPendingBytes int // and their bytes; 0 means 256 MiB
+
+	FS           vfs.FS // with Dir, where the free space is asked for
+	Dir          string
+	QuotaBytes   int64  // of live keys and values; at it commands that grow the store are refused; 0 means no quota
+	MinFreeBytes uint64 // below it commands that grow the store are refused; 0 means no guard
+
+	FlushLogBytes   int64         // the store is flushed when the log above its durable index is larger; 0 means 64 MiB
+	FlushLogEntries uint64        // or longer; 0 means 100,000
+	FlushInterval   time.Duration // or older; 0 means 5 minutes
+
+	SweepKeys  int           // history records per compaction step; 0 means 1000
+	SweepPause time.Duration // between two steps; 0 means 10 ms
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.MaxPending, 1<<16)
+	setDefault(&c.MaxPendingBytes, 256<<20)
+	setDefault(&c.FlushLogBytes, 64<<20)
+	setDefault(&c.FlushLogEntries, 100_000)
+	setDefault(&c.FlushInterval, 5*time.Minute)
+	setDefault(&c.SweepKeys, 1000)
+	setDefault(&c.SweepPause, 10*time.Millisecond)
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}
+
+// Node runs one member. All methods may be called from any goroutine.
+type Node struct {
+	Config
+	started time.Time
+
+	queue   *queue
+	reads   readQueue
+	loop    mailbox[replica.Work] // finished work on its way back to the replica
+	writer  writer
+	applier applier
+	sweeper sweeper
+	space   space
+
+	status  atomic.Pointer[Status]
+	applied atomic.Pointer[store.Applied]
+	leading atomic.Pointer[leading]
+	ready   chan struct{} // closed when everything the log knew as committed at start is applied
+
+	stop   chan struct{} // closed when the goroutines are to end
+	failed chan struct{} // closed after failure is set
+	once   sync.Once
+	cause  error
+}
+
+// New makes a node; Run starts it.
+func New(c Config) *Node {
+	c.setDefaults()
+	n := &Node{
+		Config:  c,
+		started: time.Now(),
+		queue:   newQueue(c.MaxPending, c.MaxPendingBytes),
+		loop:    newMailbox[replica.Work](),
+		ready:   make(chan struct{}),
+		stop:    make(chan struct{}),
+		failed:  make(chan struct{}),
+	}
+	n.reads.init()
+	n.writer.init()
+	n.applier.init()
+	n.sweeper.init(n.KV().Compacted())
+	applied := n.Replica.Machine().State()
+	n.applied.Store(&applied)
+	n.publishStatus(n.Replica.State())
+	return n
+}
+
+// now is the node's monotonic time.
+func (n *Node) now() time.Duration { return time.Since(n.started) }
+
+// KV is the store of keys, for readers.
+func (n *Node) KV() *mvcc.Store { return n.Replica.Machine().KV() }
+
+// Run runs the node until ctx ends or it fails. It returns nil after ctx has ended and the failure otherwise; both
+// after every goroutine has ended and every caller has an answer (N5).
+func (n *Node) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	for name, run := range map[string]func(){
+		"loop":    n.runLoop,
+		"writer":  n.runWriter,
+		"applier": n.runApplier,
+		"keeper":  n.runKeeper,
+		"sweeper": n.runSweeper,
+	} {
+		group.Go(func() {
+			defer n.guard(name)
+			run()
+		})
+	}
+	select {
+	case <-ctx.Done():
+	case <-n.failed:
+	}
+	close(n.stop)
+	n.queue.close(ErrStopped)
+	n.reads.close(ErrStopped)
+	group.Wait()
+	select {
+	case <-n.failed:
+		return n.cause
+	default:
+		return nil
+	}
+}
+
+// guard turns a panic of one of the node's goroutines into a failure of the node: a stopped member is better
+// than a wrong one, and a stopped process should say why.
+func (n *Node) guard(name string) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	err, ok := p.(error)
+	if !ok {
+		err = fmt.Errorf("%v", p)
+	}
+	var v invariant.Violation
+	if !errors.As(err, &v) {
+		err = fmt.Errorf("%s panicked: %w", name, err)
+	}
+	n.Logger.Error("stopping: a goroutine of the node panicked", zap.String("goroutine", name), zap.Error(err), zap.ByteString("stack", debug.Stack()))
+	n.Fail(err)
+}
+
+// Fail stops the node because of err; the first call counts. Nothing is acknowledged after it.
+func (n *Node) Fail(err error) {
+	n.once.Do(func() {
+		n.cause = err
+		n.queue.close(ErrStopped)
+		close(n.failed)
+	})
+}
+
+// Failed is closed when the node has failed.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Ready is closed when the node has applied everything that the log knew as committed at start: from then on no
+// revision that a client has seen before the start is missing (I6).
+func (n *Node) Ready() <-chan struct{} { return n.ready }

@@ -1,0 +1,67 @@
+// Command holdfast is the server, the client and the admin tool in one binary.
+//
+//	holdfast [serve] [flags]       a member; without a command it serves
+//	holdfast get | put | …         the client, as etcdctl
+//	holdfast inspect wal | store   looks into the files of a stopped member
+//
+// Called by the name etcd it is the server with etcd's defaults, by the name etcdctl the client with etcdctl's
+// command line.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/cli"
+	"holdfast/internal/inspect"
+	"holdfast/internal/server"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run picks the program by the name it was called by and the first argument.
+func run(args []string) int {
+	switch strings.TrimSuffix(filepath.Base(args[0]), ".exe") {
+	case "etcd":
+		return serve("etcd", args[1:])
+	case "etcdctl":
+		return cli.Main(args, os.Stdin, os.Stdout, os.Stderr)
+	}
+	rest := args[1:]
+	switch {
+	case len(rest) == 0:
+		return serve("holdfast", nil)
+	case rest[0] == "serve":
+		return serve("holdfast", rest[1:])
+	case rest[0] == "--help" || rest[0] == "-h" || rest[0] == "-help":
+		// The commands first; the server's flags have a page of their own.
+	case strings.HasPrefix(rest[0], "-"):
+		return serve("holdfast", rest)
+	}
+	root := &cobra.Command{
+		Use:   "holdfast",
+		Short: "A distributed, reliable key-value store with the etcd v3 API: server, client and admin tool.",
+		Long: "Holdfast is a distributed, reliable key-value store with the etcd v3 API.\n\n" +
+			"Without a command it serves, as \"holdfast serve\" does; \"holdfast serve --help\" lists the settings.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(&cobra.Command{
+		Use:                "serve [flags]",
+		Short:              "Run a member",
+		DisableFlagParsing: true, // the table in config parses; it is reached only for help
+		Run:                func(_ *cobra.Command, args []string) { os.Exit(serve("holdfast", args)) },
+	})
+	root.AddCommand(inspect.Command())
+	cli.AddTo(root, cli.Version{Holdfast: server.Version, API: "3.7"})
+	root.SetArgs(rest)
+	err := root.Execute()
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		fmt.Fprintf(os.Stderr, "holdfast: %v; \"holdfast --help\" lists the commands\n", err)
+	}
+	return cli.ExitCode(err)
+}

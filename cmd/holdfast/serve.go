@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"holdfast"
+	"holdfast/internal/config"
+	"holdfast/internal/server"
+)
+
+// The codes that serve exits with.
+const (
+	exitOK      = 0
+	exitFailed  = 1 // the member could not start, or stopped by itself
+	exitRefused = 2 // the settings are wrong; nothing was touched
+)
+
+// serve runs a member until a signal ends it or it fails.
+func serve(program string, args []string) int {
+	c, warnings, err := config.Parse(program, args, os.Environ(), os.ReadFile)
+	switch {
+	case errors.Is(err, config.ErrHelp):
+		config.Help(os.Stdout, program)
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		return exitRefused
+	case c.Version:
+		printVersion(program)
+		return exitOK
+	}
+	console := c.Console(isatty.IsTerminal(os.Stderr.Fd()))
+	logger, err := newLogger(&c, console)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", program, err)
+		return exitRefused
+	}
+	defer func() { _ = logger.Sync() }()
+	for _, w := range warnings {
+		logger.Warn(string(w))
+	}
+	// Signals are taken from here on: one during the start ends the start.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	m, err := holdfast.Start(ctx, c, holdfast.Options{Logger: logger})
+	if err != nil {
+		if ctx.Err() != nil {
+			logger.Info("stopped by a signal before it served")
+			return exitOK
+		}
+		fail(logger, console, "could not start: "+err.Error())
+		return exitFailed
+	}
+	greet(logger, console, m)
+	select {
+	case <-ctx.Done():
+		stop() // a second signal ends the process at once
+		logger.Info("stopping, as a signal asked for")
+	case <-m.Done():
+	}
+	started := time.Now()
+	if err := m.Close(); err != nil {
+		fail(logger, console, "the member stopped: "+err.Error())
+		return exitFailed
+	}
+	logger.Info("stopped", zap.Duration("took", time.Since(started)))
+	return exitOK
+}
+
+// greet says where everything is and how to talk to it.
+func greet(logger *zap.Logger, console bool, m *holdfast.Member) {
+	endpoints := strings.Join(m.ClientEndpoints(), ",")
+	lines := append(m.Describe(),
+		fmt.Sprintf("Serving clients at %s.", endpoints),
+		fmt.Sprintf("Try: holdfast --help, or: holdfast put --endpoints=%s greeting hello", endpoints))
+	if console {
+		for _, line := range lines {
+			fmt.Fprintln(os.Stderr, line)
+		}
+		return
+	}
+	logger.Info("ready to serve client requests", zap.Strings("endpoints", m.ClientEndpoints()), zap.Strings("about", lines))
+}
+
+// fail says why the process ends: in a plain sentence to a person, as a line of the log to a machine.
+func fail(logger *zap.Logger, console bool, sentence string) {
+	if console {
+		fmt.Fprintln(os.Stderr, "holdfast: "+sentence)
+		return
+	}
+	logger.Error(sentence)
+}
+
+// printVersion prints what --version prints. Tools look for etcd's first line.
+func printVersion(program string) {
+	if program == "etcd" {
+		fmt.Printf("etcd Version: %s\n", server.EtcdVersion)
+	}
+	fmt.Printf("Holdfast Version: %s\n", server.Version)
+	if program != "etcd" {
+		fmt.Printf("etcd Version: %s\n", server.EtcdVersion)
+	}
+	fmt.Printf("Go Version: %s\n", runtime.Version())
+	fmt.Printf("Go OS/Arch: %s/%s\n", runtime.GOOS, runtime.GOARCH)
+}
+
+// newLogger makes the log as the settings say: JSON objects with level, ts, caller and msg, or lines for people.
+func newLogger(c *config.Config, console bool) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(c.LogLevel)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	z := zap.NewProductionConfig()
+	z.Level = zap.NewAtomicLevelAt(level)
+	z.Sampling = nil
+	z.OutputPaths = c.LogOutputs
+	z.ErrorOutputPaths = []string{"stderr"}
+	z.DisableStacktrace = true
+	z.EncoderConfig.TimeKey = "ts"
+	z.EncoderConfig.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
+		e.AppendString(t.Format("2006-01-02T15:04:05.999999Z0700"))
+	}
+	z.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
+	if console {
+		z.Encoding = "console"
+		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+	}
+	logger, err := z.Build()
+	if err != nil {
+		return nil, fmt.Errorf("--log-outputs: %w", err)
+	}
+	return logger, nil
+}

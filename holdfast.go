@@ -1,0 +1,394 @@
+// Package holdfast runs a Holdfast member inside a Go program: the same member that the binary runs, started and
+// stopped by calls.
+//
+//	c := holdfast.DefaultConfig()
+//	c.DataDir = dir
+//	m, err := holdfast.Start(ctx, c, holdfast.Options{})
+//	if err != nil { … }
+//	defer m.Close()
+//	fmt.Println(m.ClientEndpoints())
+//
+// The package is the composition root: it opens what is below in the order in which it depends on each other (the
+// directory, the store, the log, the machine, the replica, the node, the server) and closes it in the reverse
+// order. Nothing below knows where the disk, the clock and the network come from.
+package holdfast
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"holdfast/internal/config"
+	"holdfast/internal/datadir"
+	"holdfast/internal/machine"
+	"holdfast/internal/mvcc"
+	"holdfast/internal/node"
+	"holdfast/internal/replica"
+	"holdfast/internal/server"
+	"holdfast/internal/store"
+	"holdfast/internal/wal"
+)
+
+// Config is the settings of a member; docs/configuration.md describes each. Start from DefaultConfig.
+type Config = config.Config
+
+// DefaultConfig returns the settings that the binary has without flags.
+func DefaultConfig() Config { return config.Default("holdfast") }
+
+// Options are what a program may put in the place of the real thing. The zero value is the real thing.
+type Options struct {
+	FS     vfs.FS      // every file goes through it; nil means the disk
+	Logger *zap.Logger // nil means no log
+}
+
+// Member is a running member.
+type Member struct {
+	config   Config
+	logger   *zap.Logger
+	dir      *datadir.Dir
+	db       *store.DB
+	log      *wal.Log
+	node     *node.Node
+	server   *server.Server
+	registry *prometheus.Registry
+
+	listeners []net.Listener
+	stopNode  context.CancelFunc
+	nodeDone  chan struct{} // closed when the node's Run has returned
+	serving   sync.WaitGroup
+	done      chan struct{} // closed when the member has failed or was closed
+
+	mu struct {
+		sync.Mutex
+		err    error
+		closed bool
+	}
+}
+
+// Start opens the data directory, makes a new member in it if it is empty, recovers what is there, and serves clients.
+// It returns when the member serves. ctx bounds the start alone.
+func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	m := &Member{
+		config:   c,
+		logger:   o.Logger,
+		registry: prometheus.NewRegistry(),
+		nodeDone: make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			m.release(false)
+		}
+	}()
+	if err := refuseUnsupported(&c); err != nil {
+		return nil, err
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := m.open(o.FS); err != nil {
+		return nil, err
+	}
+	runCtx, cancel := context.WithCancel(context.Background())
+	m.stopNode = cancel
+	go func() {
+		defer close(m.nodeDone)
+		if err := m.node.Run(runCtx); err != nil {
+			m.finish(err)
+		}
+	}()
+	select {
+	case <-m.node.Ready():
+	case <-m.node.Failed():
+		<-m.nodeDone
+		return nil, m.Err()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("start: the log is still being applied: %w", ctx.Err())
+	}
+	if err := m.listen(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// refuseUnsupported says what this version cannot do yet, rather than doing something else.
+func refuseUnsupported(c *Config) error {
+	if len(c.InitialCluster) > 1 {
+		return errors.New("--initial-cluster names several members; this version runs clusters of one")
+	}
+	if c.InitialClusterState == "existing" {
+		return errors.New("--initial-cluster-state=existing: this version cannot join a cluster; leave it at new")
+	}
+	for _, u := range c.ListenClientURLs {
+		if u.Scheme != "http" && u.Scheme != "unix" {
+			return fmt.Errorf("--listen-client-urls: %s: this version serves clients without TLS only; use http:// or unix://", u.String())
+		}
+	}
+	return nil
+}
+
+// open opens everything below the server, bottom up.
+func (m *Member) open(fs vfs.FS) error {
+	c := &m.config
+	warn := func(format string, args ...any) { m.logger.Warn(fmt.Sprintf(format, args...)) }
+	dir, err := datadir.Open(fs, c.DataDir, datadir.Options{StrictPermissions: c.StrictPermissions, Modes: modes(fs)})
+	if err != nil {
+		return err
+	}
+	m.dir = dir
+	for _, w := range dir.Warnings() {
+		m.logger.Warn(w)
+	}
+	if dir.Fresh() {
+		if err := m.initialise(fs); err != nil {
+			return fmt.Errorf("make a new member in %s: %w", c.DataDir, err)
+		}
+	}
+	id := dir.Identity()
+	m.db, err = store.Open(fs, dir.StoreDir(), id, store.Options{
+		BlockCacheBytes: c.BlockCacheBytes,
+		Logf:            func(format string, args ...any) { m.logger.Debug(fmt.Sprintf(format, args...)) },
+		OnFailure:       m.storeFailed,
+	})
+	if err != nil {
+		return err
+	}
+	applied, err := m.db.Applied()
+	if err != nil {
+		return err
+	}
+	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position}, wal.Options{NoSync: c.UnsafeNoFsync, Logf: warn})
+	if err != nil {
+		return err
+	}
+	kv, err := mvcc.Open(m.db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes})
+	if err != nil {
+		return err
+	}
+	mach, err := machine.Open(m.db, kv, machine.Options{})
+	if err != nil {
+		return err
+	}
+	election := max(2, int(c.ElectionTimeout/c.HeartbeatInterval))
+	r, err := replica.Open(replica.Config{
+		Member:         id.Member,
+		Log:            m.log,
+		Machine:        mach,
+		ElectionTicks:  election,
+		HeartbeatTicks: 1,
+		PreVote:        c.PreVote,
+		Logger:         raftLogger{m.logger.Named("raft").Sugar()},
+	})
+	if err != nil {
+		return err
+	}
+	quota, _ := c.Quota()
+	m.node = node.New(node.Config{
+		Identity:        id,
+		Boot:            randomNumber(),
+		Replica:         r,
+		DB:              m.db,
+		Logger:          m.logger.Named("node"),
+		Metrics:         node.NewMetrics(m.registry),
+		TickInterval:    c.HeartbeatInterval,
+		ElectionTimeout: c.ElectionTimeout,
+		MaxRequestBytes: int(c.MaxRequestBytes),
+		QuotaBytes:      quota,
+		FS:              fs,
+		Dir:             c.DataDir,
+		MinFreeBytes:    uint64(c.MinFreeBytes),
+		SweepPause:      c.CompactionSleepInterval,
+		SweepKeys:       int(c.CompactionBatchLimit),
+	})
+	m.node.Register(m.registry)
+	return nil
+}
+
+// orOff turns the settings' "0 switches it off" into the cache's own sign for that.
+func orOff(bytes int64) int64 {
+	if bytes == 0 {
+		return -1
+	}
+	return bytes
+}
+
+// storeFailed is told by the engine of a failure that nobody has asked about, such as a broken table met in a
+// compaction.
+func (m *Member) storeFailed(err error) {
+	if m.node == nil {
+		m.logger.Error("the store failed while it was being opened", zap.Error(err))
+		return
+	}
+	m.node.Fail(fmt.Errorf("the store: %w", err))
+}
+
+// modes are the real disk's permissions; other file systems have none.
+func modes(fs vfs.FS) datadir.Modes {
+	if fs != vfs.Default {
+		return datadir.Modes{}
+	}
+	return datadir.OSModes()
+}
+
+// randomNumber draws what has to differ from life to life. It is not a secret.
+func randomNumber() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails; see its documentation
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// listen opens the client ports and serves them.
+func (m *Member) listen() error {
+	c := &m.config
+	quota, _ := c.Quota()
+	var lc net.ListenConfig
+	for _, u := range c.ListenClientURLs {
+		l, err := listenURL(&lc, u)
+		if err != nil {
+			return fmt.Errorf("listen for clients at %s: %w; another process may be using the address, choose another with --listen-client-urls", u.String(), err)
+		}
+		m.listeners = append(m.listeners, l)
+	}
+	m.server = server.New(m.node, server.Options{
+		Logger:               m.logger.Named("server"),
+		Registerer:           m.registry,
+		Gatherer:             m.registry,
+		MaxRequestBytes:      int(c.MaxRequestBytes),
+		MaxTxnOps:            int(c.MaxTxnOps),
+		MaxConcurrentStreams: c.MaxConcurrentStreams,
+		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,
+		KeepAliveInterval:    c.GRPCKeepAliveInterval,
+		KeepAliveTimeout:     c.GRPCKeepAliveTimeout,
+		QuotaBytes:           quota,
+		SlowRequest:          c.WarningUnaryRequestDuration,
+		Fail:                 m.node.Fail,
+	})
+	for _, l := range m.listeners {
+		m.serving.Go(func() {
+			if err := m.server.Serve(l); err != nil {
+				m.node.Fail(fmt.Errorf("serve clients at %s: %w", l.Addr(), err))
+			}
+		})
+		m.logger.Info("serving client traffic insecurely; this is strongly discouraged outside of a trusted network", zap.String("address", l.Addr().String()))
+	}
+	return nil
+}
+
+func listenURL(lc *net.ListenConfig, u url.URL) (net.Listener, error) {
+	if u.Scheme == "unix" {
+		return lc.Listen(context.Background(), "unix", u.Host+u.Path)
+	}
+	return lc.Listen(context.Background(), "tcp", u.Host)
+}
+
+// ClientEndpoints returns the addresses at which the member serves clients, as clients take them.
+func (m *Member) ClientEndpoints() []string {
+	var endpoints []string
+	for _, l := range m.listeners {
+		if l.Addr().Network() == "unix" {
+			endpoints = append(endpoints, "unix://"+l.Addr().String())
+		} else {
+			endpoints = append(endpoints, "http://"+l.Addr().String())
+		}
+	}
+	return endpoints
+}
+
+// Describe returns what an operator wants to know about a member that has just started, a sentence a line.
+func (m *Member) Describe() []string {
+	id := m.dir.Identity()
+	return []string{
+		fmt.Sprintf("Holdfast %s, speaking the API of etcd %s.", server.Version, server.EtcdVersion),
+		fmt.Sprintf("Member %s (%v) of cluster %v.", m.config.Name, id.Member, id.Cluster),
+		fmt.Sprintf("Data in %s: the log in %s, the store in %s.", m.config.DataDir, m.dir.LogDir(), m.dir.StoreDir()),
+		fmt.Sprintf("At revision %d, %d keys.", m.node.KV().Revision(), m.node.Keys()),
+	}
+}
+
+// Done is closed when the member has failed or was closed; Err then says which.
+func (m *Member) Done() <-chan struct{} { return m.done }
+
+// Err returns why the member stopped by itself; nil while it runs and after Close.
+func (m *Member) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.err
+}
+
+// finish notes the failure that ended the member.
+func (m *Member) finish(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.err == nil && !m.mu.closed {
+		m.mu.err = err
+		close(m.done)
+	}
+}
+
+// Close stops the member: it lets the requests under way finish, for as long as a second, closes the ports, and leaves
+// the directory as a start likes it best. It returns the failure that ended the member before, if there was one.
+func (m *Member) Close() error {
+	m.mu.Lock()
+	if m.mu.closed {
+		defer m.mu.Unlock()
+		return m.mu.err
+	}
+	m.mu.closed = true
+	failed := m.mu.err
+	if failed == nil {
+		close(m.done)
+	}
+	m.mu.Unlock()
+	m.release(failed == nil)
+	return failed
+}
+
+// release closes what is open, top down. The order matters: callers are let go before the node that answers them, the
+// node before the log and the store that its goroutines use, the directory's lock last of all.
+func (m *Member) release(clean bool) {
+	if m.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		m.server.GracefulStop(ctx)
+		cancel()
+	}
+	for _, l := range m.listeners {
+		_ = l.Close() // the server has closed those it served
+	}
+	m.serving.Wait()
+	if m.stopNode != nil {
+		m.stopNode()
+		<-m.nodeDone
+	}
+	if m.log != nil {
+		if err := m.log.Close(); err != nil && clean {
+			m.logger.Warn("closing the log failed; what was acknowledged is synced", zap.Error(err))
+		}
+	}
+	if m.db != nil {
+		// A clean stop flushes, at most the engine's memtables, so that the next start has nothing to apply
+		// again. It is only a matter of speed: the log holds everything.
+		if err := m.db.Close(clean); err != nil && clean {
+			m.logger.Warn("closing the store failed; the next start applies from the log what is missing", zap.Error(err))
+		}
+	}
+	if m.dir != nil {
+		if err := m.dir.Close(); err != nil {
+			m.logger.Warn("releasing the data directory failed", zap.Error(err))
+		}
+	}
+}

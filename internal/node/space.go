@@ -1,0 +1,91 @@
+package node
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"holdfast/internal/kind"
+)
+
+// space is the guard of free disk space. Commands that grow the store are refused while there is still room for
+// two flushes, a compaction step and a log segment; deletes, compactions and reads use that reserve.
+type space struct {
+	short atomic.Bool
+	mu    struct {
+		sync.Mutex
+		spare error // why the next log segment could not be made; nil when it is there
+	}
+}
+
+// spareFailed notes that there was no room for the next log segment.
+func (s *space) spareFailed(err error) {
+	s.mu.Lock()
+	s.mu.spare = err
+	s.mu.Unlock()
+}
+
+// spareReady notes that the next log segment is there.
+func (s *space) spareReady() { s.spareFailed(nil) }
+
+// look asks the disk. A file system that cannot tell its free space is taken to have enough, as long as the next
+// log segment can be made.
+func (s *space) look(n *Node) {
+	s.mu.Lock()
+	cause := s.mu.spare
+	s.mu.Unlock()
+	short := cause != nil
+	var free uint64
+	if n.MinFreeBytes > 0 {
+		if usage, err := n.FS.GetDiskUsage(n.Dir); err == nil {
+			free = usage.AvailBytes
+			// It takes an eighth more than the limit to come back, so that the state does not flap.
+			want := n.MinFreeBytes
+			if s.short.Load() {
+				want += want / 8
+			}
+			short = short || free < want
+		}
+	}
+	if s.short.Swap(short) != short {
+		n.logSpace(short, free, n.MinFreeBytes, cause)
+	}
+}
+
+// Space returns ErrNoSpace while commands that grow the store are refused, otherwise nil. The caller asks before it
+// proposes such a command.
+//
+// The quota counts live keys and values, so deleting brings it down by itself. It is looked at before a command is
+// proposed, so what is under way at that moment may pass it by as much.
+func (n *Node) Space() error {
+	if n.space.short.Load() || n.overQuota() {
+		return ErrNoSpace
+	}
+	return nil
+}
+
+func (n *Node) overQuota() bool {
+	return n.QuotaBytes > 0 && n.applied.Load().LiveBytes >= n.QuotaBytes
+}
+
+// Alarm is something that is wrong with a member.
+type Alarm struct {
+	Member kind.MemberID
+	Kind   AlarmKind
+}
+
+// AlarmKind tells what is wrong.
+type AlarmKind uint8
+
+// The alarms.
+const (
+	AlarmNoSpace AlarmKind = 1 // writes that grow the store are refused
+	AlarmCorrupt AlarmKind = 2 // the member's state differs from the majority's
+)
+
+// Alarms lists the alarms that are raised.
+func (n *Node) Alarms() []Alarm {
+	if n.Space() != nil {
+		return []Alarm{{n.Identity.Member, AlarmNoSpace}}
+	}
+	return nil
+}
