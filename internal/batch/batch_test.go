@@ -131,8 +131,15 @@ func runModel(t *testing.T, seed uint64, steps int) {
 		switch op := r.IntN(20 + iterate*6); {
 		case op < 6:
 			key, value := randomKey(r), fmt.Appendf(nil, "%d", step)
+			if r.IntN(8) == 0 {
+				value = append(value, make([]byte, 100<<r.IntN(9))...) // lengths of one, two and three bytes
+			}
+			size := b.Size()
 			b.Set(key, value)
 			now.set(key, value)
+			if grown := b.Size() - size; grown < len(key)+len(value) {
+				t.Fatalf("a record of %d bytes made the batch grow by %d", len(key)+len(value), grown)
+			}
 		case op < 9:
 			key := randomKey(r)
 			b.Delete(key)

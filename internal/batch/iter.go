@@ -39,9 +39,11 @@ type cursor struct {
 // Iter returns an iterator over the keys from lower up to but not including upper; nil stands for no bound. The
 // bounds are copied. It is not positioned yet.
 func (b *Batch) Iter(lower, upper []byte) *Iter {
-	it := &Iter{}
+	var it *Iter
 	if n := len(b.spare); n > 0 {
 		it, b.spare = b.spare[n-1], b.spare[:n-1]
+	} else {
+		it = &Iter{}
 	}
 	*it = Iter{b: b, age: b.age, epoch: b.epoch, lower: append(it.lower[:0], lower...), upper: append(it.upper[:0], upper...), held: it.held[:0]}
 	if n := len(b.idle); n > 0 {
