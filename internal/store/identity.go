@@ -38,11 +38,12 @@ func decodeIdentity(b []byte) (kind.Identity, error) {
 	if crc32.Checksum(b[:sum], castagnoli) != binary.BigEndian.Uint32(b[sum:]) {
 		return kind.Identity{}, corrupted("the checksum of the identity record does not match")
 	}
-	if format := binary.BigEndian.Uint32(b[4:]); format > FormatVersion {
+	format := binary.BigEndian.Uint32(b[4:])
+	if format > FormatVersion {
 		return kind.Identity{}, fmt.Errorf("%w: it has format %d, this build reads up to %d", ErrNewer, format, FormatVersion)
 	}
-	if len(b) != identityLen {
-		return kind.Identity{}, corrupted("the identity record has %d bytes instead of %d", len(b), identityLen)
+	if len(b) != identityLen || format == 0 {
+		return kind.Identity{}, corrupted("the identity record has %d bytes instead of %d, or no format", len(b), identityLen)
 	}
 	return kind.Identity{
 		Cluster:     kind.ClusterID(binary.BigEndian.Uint64(b[8:])),
