@@ -102,5 +102,8 @@ func aCompaction(r *rand.Rand, s *State) *pb.CompactionRequest {
 	if revision > s.Compacted+1 && chance(r, 2) {
 		revision = s.Compacted + 1 + r.Int64N(revision-s.Compacted)
 	}
+	for s.Uncompactable[revision] {
+		revision++
+	}
 	return &pb.CompactionRequest{Revision: revision, Physical: chance(r, 2)}
 }

@@ -135,6 +135,9 @@ func (r *Run) learn(o Operation, a Answer) {
 	if o.Method == rangeMethod && proto.Equal(o.Request, readAll().Request) {
 		r.state.learn(a)
 	}
+	if t, ok := o.Request.(*pb.TxnRequest); ok {
+		r.state.learnTxn(t, a)
+	}
 	if c, ok := o.Request.(*pb.CompactionRequest); ok {
 		r.state.learnCompaction(c, a)
 	}

@@ -16,11 +16,13 @@ type State struct {
 	Compacted int64 // the last compacted revision, -1 if there is none
 	// Compactions has every revision that was compacted in this run.
 	Compactions map[int64]bool
+	// Uncompactable has every revision at which compaction would break etcd: see learnTxn.
+	Uncompactable map[int64]bool
 }
 
 // NewState is that of a store that was never written.
 func NewState() *State {
-	return &State{Revision: 1, Compacted: -1, Compactions: map[int64]bool{}}
+	return &State{Revision: 1, Compacted: -1, Compactions: map[int64]bool{}, Uncompactable: map[int64]bool{}}
 }
 
 // readAll is the request by which a run learns the state.
@@ -41,6 +43,15 @@ func (s *State) learnCompaction(r *pb.CompactionRequest, a Answer) {
 	if a.Status.Code() == 0 {
 		s.Compacted = r.Revision
 		s.Compactions[r.Revision] = true
+	}
+}
+
+// learnTxn takes in the answer to a transaction. If it deleted a range without end and put keys, one of them may have been deleted and put
+// at the same revision. A compaction at exactly that revision then makes etcd 3.7.3 delete the record of the live key, and every later
+// read of it ends the process ("range failed to find revision pair"): its index keeps the tombstone and forgets the put behind it.
+func (s *State) learnTxn(t *pb.TxnRequest, a Answer) {
+	if len(a.Messages) == 1 && deletesFromKey(t) {
+		s.Uncompactable[a.Messages[0].(*pb.TxnResponse).Header.GetRevision()] = true
 	}
 }
 
