@@ -46,6 +46,7 @@ func Commands(v Version) []*cobra.Command {
 			completeGlobals(c)
 		}
 		c.SetUsageFunc(usage)
+		c.SetFlagErrorFunc(badFlag)
 	}
 	return commands
 }
@@ -71,6 +72,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	completeGlobals(root)
 	root.AddCommand(f.commands()...)
 	root.SetUsageFunc(usage)
+	root.SetFlagErrorFunc(badFlag)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

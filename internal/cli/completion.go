@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -22,10 +23,10 @@ when it starts, such as /etc/bash_completion.d/PROGRAM, or _PROGRAM in a directo
 		Annotations:           map[string]string{localAnnotation: "true"},
 		DisableFlagsInUseLine: true,
 		ValidArgs:             []string{"bash", "zsh", "fish", "powershell"},
-		Args:                  cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		RunE: action(func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()
-			switch args[0] {
+			shell := strings.Join(args, " ")
+			switch shell {
 			case "bash":
 				return root.GenBashCompletionV2(out, true)
 			case "zsh":
@@ -35,7 +36,7 @@ when it starts, such as /etc/bash_completion.d/PROGRAM, or _PROGRAM in a directo
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(out)
 			}
-			return fmt.Errorf("unknown shell %q", args[0])
+			return failed(exitFailed, fmt.Errorf("%q is no shell; choose one of bash, zsh, fish and powershell", shell))
 		}),
 	}
 }

@@ -38,9 +38,12 @@ in which it can be interrupted, unless --range is set.`,
 	}
 	flags.register(cmd.Flags())
 	cmd.RunE = action(func(cmd *cobra.Command, args []string) error {
-		key, opts, err := flags.options(args, cmd.ErrOrStderr())
+		key, opts, err := flags.options(args)
 		if err != nil {
 			return err
+		}
+		if flags.warn(args, cmd.ErrOrStderr()) {
+			time.Sleep(rangeDelay)
 		}
 		c, err := f.connector(cmd)
 		if err != nil {
@@ -61,26 +64,27 @@ in which it can be interrupted, unless --range is set.`,
 	return cmd
 }
 
-// options turns arguments and flags into a key and which keys to delete with it. A range that was not asked for
-// by flag is announced on stderr and gives the user rangeDelay to think again.
-func (d *delFlags) options(args []string, stderr io.Writer) (string, []clientv3.OpOption, error) {
+// options turns arguments and flags into a key and which keys to delete with it.
+func (d *delFlags) options(args []string) (string, []clientv3.OpOption, error) {
 	if len(args) == 0 || len(args) > 2 {
 		return "", nil, badArguments("del command needs one argument as key and an optional argument as range_end")
 	}
 	key, opts, err := interval(args, d.prefix, d.fromKey)
-	if err != nil {
-		return "", nil, err
-	}
 	if d.prevKV {
 		opts = append(opts, clientv3.WithPrevKV())
 	}
-	if len(args) == 2 && !d.asRange {
-		fmt.Fprintf(stderr, "Warning: Keys between %q and %q will be deleted. Interrupt the command within %v if that is not meant; with --range it does not wait.\n",
-			args[0], args[1], rangeDelay)
-		time.Sleep(rangeDelay)
-	}
-	return key, opts, nil
+	return key, opts, err
 }
 
-// rangeDelay is how long del waits before it deletes a range.
+// rangeDelay is how long the user has to think again before a range is deleted that was not asked for by flag.
 const rangeDelay = 2 * time.Second
+
+// warn announces such a range, and tells whether there is one.
+func (d *delFlags) warn(args []string, stderr io.Writer) bool {
+	if len(args) < 2 || d.asRange {
+		return false
+	}
+	fmt.Fprintf(stderr, "Warning: Keys between %q and %q will be deleted. Interrupt the command within %v if that is not meant; with --range it does not wait.\n",
+		args[0], args[1], rangeDelay)
+	return true
+}

@@ -51,7 +51,7 @@ func ExitCode(err error) int {
 }
 
 // action makes the RunE of a command from what it does. An error is shown here, once, without the usage text,
-// which cobra shows only for flags that it could not read.
+// which nobody needs to read who got a key wrong.
 func action(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true
@@ -59,11 +59,28 @@ func action(do func(cmd *cobra.Command, args []string) error) func(*cobra.Comman
 		if err == nil {
 			return nil
 		}
-		stderr := cmd.ErrOrStderr()
-		fmt.Fprintln(stderr, "Error:", err)
-		if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
-			fmt.Fprintln(stderr, f.hint)
-		}
+		show(cmd, err)
 		return err
 	}
+}
+
+// show tells the user what went wrong and, where we know it, what to do.
+func show(cmd *cobra.Command, err error) {
+	stderr := cmd.ErrOrStderr()
+	fmt.Fprintln(stderr, "Error:", err)
+	if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
+		fmt.Fprintln(stderr, f.hint)
+	}
+}
+
+// badFlag is what cobra calls when it cannot read the flags of cmd.
+func badFlag(cmd *cobra.Command, err error) error {
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err = &failure{
+		code: exitFailed,
+		err:  err,
+		hint: fmt.Sprintf("\"%s --help\" lists the flags.", cmd.CommandPath()),
+	}
+	show(cmd, err)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -60,6 +61,9 @@ stands in quotes: 'as it is', or "with \n and other escapes".`,
 		if err != nil {
 			return err
 		}
+		if t.warned {
+			time.Sleep(rangeDelay)
+		}
 		return c.with(func(ctx context.Context, client *clientv3.Client) error {
 			resp, err := client.Txn(ctx).If(t.compares...).Then(t.success...).Else(t.failure...).Commit()
 			if err != nil {
@@ -76,6 +80,7 @@ type transaction struct {
 	compares []clientv3.Cmp
 	success  []clientv3.Op
 	failure  []clientv3.Op
+	warned   bool // of a range that is to be deleted
 }
 
 // readTransaction reads the three lists from stdin and announces each on prompts.
@@ -97,7 +102,8 @@ func readTransaction(stdin io.Reader, prompts, stderr io.Writer) (*transaction, 
 	}{{"success", &t.success}, {"failure", &t.failure}} {
 		fmt.Fprintf(prompts, "%s requests (get, put, del):\n", branch.name)
 		err := readList(lines, func(line string) error {
-			op, err := parseRequest(line, stderr)
+			op, warned, err := parseRequest(line, stderr)
+			t.warned = t.warned || warned
 			*branch.ops = append(*branch.ops, op)
 			return err
 		})

@@ -83,11 +83,11 @@ func cutQuoted(s string) (value, rest string, err error) {
 	return value, s[len(literal):], err
 }
 
-// parseRequest reads one request of a transaction. Its command may be shortened, as on the command line of
-// etcdctl.
-func parseRequest(line string, stderr io.Writer) (clientv3.Op, error) {
-	invalid := func(why error) (clientv3.Op, error) {
-		return clientv3.Op{}, fmt.Errorf("invalid txn request: %s (%w)", line, why)
+// parseRequest reads one request of a transaction, and tells whether it deserves a second thought: see
+// delFlags.warn. Its command may be shortened, as on the command line of etcdctl.
+func parseRequest(line string, stderr io.Writer) (op clientv3.Op, warned bool, err error) {
+	invalid := func(why error) (clientv3.Op, bool, error) {
+		return clientv3.Op{}, false, fmt.Errorf("invalid txn request: %s (%w)", line, why)
 	}
 	words, err := splitWords(line)
 	if err != nil {
@@ -107,22 +107,29 @@ func parseRequest(line string, stderr io.Writer) (clientv3.Op, error) {
 		get.register(flags)
 		build = func(args []string) (clientv3.Op, error) {
 			key, opts, err := get.options(args)
-			return clientv3.OpGet(key, opts...), err
+			if err != nil {
+				return clientv3.Op{}, err
+			}
+			return clientv3.OpGet(key, opts...), nil
 		}
 	case strings.HasPrefix("put", name):
 		put.register(flags)
 		build = func(args []string) (clientv3.Op, error) {
 			// Standard input holds the transaction, so it cannot hold a value as well.
 			key, value, opts, err := put.options(args, strings.NewReader(""))
-			return clientv3.OpPut(key, value, opts...), err
+			if err != nil {
+				return clientv3.Op{}, err
+			}
+			return clientv3.OpPut(key, value, opts...), nil
 		}
 	case strings.HasPrefix("del", name):
 		del.register(flags)
 		build = func(args []string) (clientv3.Op, error) {
-			key, opts, err := del.options(args, stderr)
+			key, opts, err := del.options(args)
 			if err != nil {
 				return clientv3.Op{}, err
 			}
+			warned = del.warn(args, stderr)
 			return clientv3.OpDelete(key, opts...), nil
 		}
 	default:
@@ -131,7 +138,8 @@ func parseRequest(line string, stderr io.Writer) (clientv3.Op, error) {
 	if err := flags.Parse(words[1:]); err != nil {
 		return invalid(err)
 	}
-	return build(flags.Args())
+	op, err = build(flags.Args())
+	return op, warned, err
 }
 
 // splitWords cuts a line into words. A word that begins with a quote ends with the same quote: between single

@@ -32,10 +32,16 @@ func (f *family) versionCommand() *cobra.Command {
 		Short:       "Print the version of this program and of the API it speaks",
 		Annotations: map[string]string{localAnnotation: "true"},
 		RunE: action(func(cmd *cobra.Command, args []string) error {
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s version: %s\n", cmd.Root().Name(), f.version.Holdfast)
-			_, err := fmt.Fprintf(out, "API version: %s\n", f.version.API)
-			return err
+			s := &sink{w: cmd.OutOrStdout()}
+			own := fmt.Sprintf("holdfast version: %s\n", f.version.Holdfast)
+			api := fmt.Sprintf("API version: %s\n", f.version.API)
+			if cmd.Root().Name() == "etcdctl" {
+				// Scripts read the first line, and expect a version of etcd there.
+				s.printf("etcdctl version: %s\n%s%s", etcdversion.Version, api, own)
+			} else {
+				s.printf("%s%s", own, api)
+			}
+			return s.err
 		}),
 	}
 }
