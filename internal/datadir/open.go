@@ -53,8 +53,12 @@ func (d *Dir) makeDirectory() error {
 	for missing := d.path; ; {
 		parent := d.fs.PathDir(missing)
 		changed = append(changed, parent)
-		if _, err := d.fs.Stat(parent); err == nil || parent == missing {
+		_, err := d.fs.Stat(parent)
+		if err == nil || parent == missing {
 			break
+		}
+		if !oserror.IsNotExist(err) {
+			return fmt.Errorf("look at %s, above the data directory: %w", parent, err)
 		}
 		missing = parent
 	}
