@@ -53,8 +53,13 @@ type survey struct {
 }
 
 func (v *survey) close() {
-	for _, s := range append(v.log.mu.segments, v.beyond...) {
-		s.file.Close()
+	closeAll(v.log.mu.segments)
+	closeAll(v.beyond)
+}
+
+func closeAll(segments []*segment) {
+	for _, s := range segments {
+		s.file.Close() // Read only; there is nothing that a failure could lose.
 	}
 }
 
@@ -136,6 +141,9 @@ func (v *survey) open(sequences []uint64) error {
 			break
 		}
 	}
+	n := leftover(l.mu.segments)
+	closeAll(l.mu.segments[:n])
+	l.mu.segments = l.mu.segments[n:]
 	return nil
 }
 

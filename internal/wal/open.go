@@ -5,20 +5,18 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"holdfast/internal/kind"
 )
 
 // Create makes a new, empty log in dir, which it makes if need be. The log begins after start. All of it is durable
-// when it returns, dir in its parent included. If dir holds a log already: ErrExists.
+// when it returns, dir and the directories that it had to make for it included. If dir holds a log already: ErrExists.
 func Create(fs vfs.FS, dir string, id kind.Identity, start kind.Position, o Options) error {
 	o = o.withDefaults()
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir, o.NoSync); err != nil {
 		return fmt.Errorf("make the log directory %s: %w", dir, err)
-	}
-	if err := syncDir(fs, fs.PathDir(dir), o.NoSync); err != nil {
-		return err
 	}
 	have, err := listFiles(fs, dir)
 	if err != nil {
@@ -45,10 +43,35 @@ func Create(fs vfs.FS, dir string, id kind.Identity, start kind.Position, o Opti
 	return s.file.Close()
 }
 
+// makeDir makes dir and what is missing above it, durably.
+func makeDir(fs vfs.FS, dir string, noSync bool) error {
+	// The parent is synced in any case: dir may be there and not be durable.
+	parents := []string{fs.PathDir(dir)}
+	for {
+		top := parents[len(parents)-1]
+		if _, err := fs.Stat(top); err == nil || !oserror.IsNotExist(err) || fs.PathDir(top) == top {
+			break
+		}
+		parents = append(parents, fs.PathDir(top))
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := syncDir(fs, parent, noSync); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Witness is what others know about the log.
 type Witness struct {
 	// Applied is the position of the last entry in the store, as flushed. The log must hold it or begin exactly after it.
 	Applied kind.Position
+	// Adopted says that the store came as a snapshot and that nobody knows whether the log was Reset after it. If the
+	// log neither holds Applied nor begins after it, Open resets it.
+	Adopted bool
 }
 
 // Open recovers the log in dir. Errors: ErrNoLog, ErrIdentity, ErrNewerFormat, *Corruption, or a failure to read or
@@ -84,6 +107,11 @@ func Open(fs vfs.FS, dir string, id kind.Identity, w Witness, o Options) (_ *Log
 	if err := l.settle(behind); err != nil {
 		return nil, fmt.Errorf("make the recovered log in %s durable: %w", dir, err)
 	}
+	if w.Adopted && !l.joins(w.Applied) {
+		if err := l.Reset(w.Applied); err != nil {
+			return nil, fmt.Errorf("begin the log after the adopted snapshot: %w", err)
+		}
+	}
 	if err := l.Mark(); err != nil {
 		return nil, err
 	}
@@ -91,7 +119,7 @@ func Open(fs vfs.FS, dir string, id kind.Identity, w Witness, o Options) (_ *Log
 }
 
 // openSegments opens the segments that count, newest first, down to one that begins the log or to the oldest. It
-// returns the sequence numbers of those below, which are left over from a Reset that a crash cut short.
+// returns the sequence numbers of those below, which are left over from a Reset or Truncate that a crash cut short.
 func (l *Log) openSegments(sequences []uint64) (older []uint64, err error) {
 	for i, seq := range slices.Backward(sequences) {
 		if i+1 < len(sequences) && sequences[i+1] != seq+1 {
@@ -107,10 +135,31 @@ func (l *Log) openSegments(sequences []uint64) (older []uint64, err error) {
 				"together, or restore both", ErrIdentity, s.path, s.id, l.id)
 		}
 		if s.begins {
-			return sequences[:i], nil
+			older = sequences[:i:i]
+			break
 		}
 	}
-	return nil, nil
+	for range leftover(l.mu.segments) {
+		s := l.mu.segments[0]
+		older = append(older, s.sequence)
+		l.mu.segments = l.mu.segments[1:]
+		if err := s.file.Close(); err != nil {
+			return nil, fmt.Errorf("close the log segment %s: %w", s.path, err)
+		}
+	}
+	return older, nil
+}
+
+// leftover is the number of the oldest segments that a Truncate was about to remove: those that start above a later
+// one. The later one was begun by entries that replaced all of theirs, and the entries they followed are gone.
+func leftover(segments []*segment) int {
+	first := 0
+	for i, s := range segments {
+		if s.start.Index < segments[first].start.Index {
+			first = i
+		}
+	}
+	return first
 }
 
 // recover reads all records and decides where the log ends. It changes nothing.
@@ -228,6 +277,8 @@ func (l *Log) replay(s *segment, r found) error {
 func (l *Log) judge(w Witness) error {
 	last, st := l.last(), &l.mu.state
 	switch a := w.Applied; {
+	case w.Adopted && !l.joins(a):
+		return nil // Open replaces it all
 	case a.Index > last.Index:
 		return &Corruption{l.tail.path, l.end, fmt.Sprintf("the log ends here with entry %d, and the store has applied "+
 			"entry %d: entries that were synced are lost", last.Index, a.Index)}
@@ -248,6 +299,11 @@ func (l *Log) judge(w Witness) error {
 		st.term, st.vote, st.set = term, 0, true
 	}
 	return nil
+}
+
+// joins says whether the log holds the entry at p or begins after it.
+func (l *Log) joins(p kind.Position) bool {
+	return p.Index >= l.mu.start.Index && p.Index <= l.last().Index && l.position(p.Index) == p
 }
 
 // settle makes what was recovered durable. If there is something behind the end that might become valid behind new
@@ -292,7 +348,12 @@ func (l *Log) rewrite(from, to int64) error {
 func (l *Log) tidy(have files, older []uint64) error {
 	var remove []string
 	for _, seq := range older {
-		remove = append(remove, segmentName(seq))
+		if err := l.fs.Remove(l.fs.PathJoin(l.dir, segmentName(seq))); err != nil {
+			return err
+		}
+		if err := l.syncDir(); err != nil { // each before the next, as in discard
+			return err
+		}
 	}
 	if have.unfinish {
 		remove = append(remove, newName)
