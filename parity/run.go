@@ -22,6 +22,8 @@ type Run struct {
 	// MaxFailures is how many differences end the run; 0 means the first does.
 	MaxFailures int
 	Left, Right System
+	// Services make the operations; nil means all.
+	Services []Service
 	// Trace gets every operation and the left answer, if it is not nil.
 	Trace io.Writer
 
@@ -54,7 +56,10 @@ func (f Failure) String() string {
 func (r *Run) Do() error {
 	r.Outcomes, r.Failures, r.state, r.index = Outcomes{}, nil, NewState(), 0
 	r.hashes = [2]hashes{newHashes(r.Left), newHashes(r.Right)}
-	for _, service := range services {
+	if r.Services == nil {
+		r.Services = services
+	}
+	for _, service := range r.Services {
 		for _, corner := range service.Corners {
 			for _, step := range corner.Steps {
 				if done, err := r.step(corner.Title, step(r.state)); done || err != nil {
@@ -65,7 +70,7 @@ func (r *Run) Do() error {
 	}
 	source := rand.New(rand.NewPCG(r.Seed, 0))
 	for range r.Operations {
-		o := draw(source, r.state)
+		o := draw(source, r.Services, r.state)
 		if r.RestartEvery > 0 && source.IntN(r.RestartEvery) == 0 {
 			o = Operation{Restart: pick(source, Clean, Kill)}
 		}

@@ -37,8 +37,8 @@ func (r Refusal) outcome() string { return r.Code.String() + ": " + r.Text }
 // services are the parts of the API that runs cover.
 var services = []Service{kvService, maintenanceService, clusterService}
 
-// draw picks a service by weight and lets it make an operation.
-func draw(r *rand.Rand, s *State) Operation {
+// draw picks one of the services by weight and lets it make an operation.
+func draw(r *rand.Rand, services []Service, s *State) Operation {
 	total := 0
 	for _, service := range services {
 		total += service.Weight
