@@ -167,8 +167,8 @@ func openPebble(dir string, p *pebble.Options, a *alarm) (db *pebble.DB, err err
 	case strings.Contains(err.Error(), "lock held by current process"), strings.Contains(err.Error(), "resource temporarily unavailable"):
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
-	if first := a.failed(); first != nil {
-		err = errors.Join(err, first)
+	if isNotExist(err) {
+		err = corrupted("a file of it is missing: %w", err)
 	}
 	return nil, asCorruption(err)
 }

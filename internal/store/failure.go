@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -24,13 +25,14 @@ type Corruption struct {
 }
 
 func (c *Corruption) Error() string {
+	found, _, _ := strings.Cut(c.Err.Error(), "\n") // Pebble appends lines that carry its own details
 	switch {
 	case c.File == "":
-		return fmt.Sprintf("the store is damaged: %v", c.Err)
+		return fmt.Sprintf("the store is damaged: %s", found)
 	case c.Offset < 0:
-		return fmt.Sprintf("the store is damaged in file %s: %v", c.File, c.Err)
+		return fmt.Sprintf("the store is damaged in file %s: %s", c.File, found)
 	}
-	return fmt.Sprintf("the store is damaged in file %s at offset %d: %v", c.File, c.Offset, c.Err)
+	return fmt.Sprintf("the store is damaged in file %s at offset %d: %s", c.File, c.Offset, found)
 }
 
 // Unwrap returns what was found.

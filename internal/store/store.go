@@ -50,6 +50,7 @@ import (
 type DB struct {
 	*pebble.DB
 	Identity kind.Identity
+	fs       vfs.FS
 	dir      string
 	alarm    *alarm
 	closed   sync.Once
@@ -118,6 +119,19 @@ func Open(fs vfs.FS, dir string, id kind.Identity, o Options) (*DB, error) {
 func OpenReadOnly(fs vfs.FS, dir string, o Options) (*DB, error) { return open(fs, dir, o, true) }
 
 func open(fs vfs.FS, dir string, o Options, readOnly bool) (*DB, error) {
+	db, err := openUnverified(fs, dir, o, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.verify(); err != nil {
+		db.Close(false) // what it could say is in err
+		return nil, fmt.Errorf("open the store %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// openUnverified opens the database without looking for the records of a finished store.
+func openUnverified(fs vfs.FS, dir string, o Options, readOnly bool) (*DB, error) {
 	if err := checkPresent(fs, dir); err != nil {
 		return nil, err
 	}
@@ -129,11 +143,7 @@ func open(fs vfs.FS, dir string, o Options, readOnly bool) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", dir, err)
 	}
-	db := &DB{DB: pdb, dir: dir, alarm: a}
-	if err := db.verify(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store %s: %w", dir, err), db.Close(false))
-	}
-	return db, nil
+	return &DB{DB: pdb, fs: fs, dir: dir, alarm: a}, nil
 }
 
 // checkPresent refuses a directory without a store before Pebble sees it, because Pebble makes directories even
