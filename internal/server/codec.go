@@ -19,8 +19,7 @@ type answer struct {
 	body []byte
 	// count is what the slow request log calls the response count.
 	count int64
-	// release, if any, is called exactly once: when the last byte of body has been handed to the connection, or
-	// when the connection or the stream has ended before.
+	// release, if any, is called by buffers or by the last of the buffers that it returns; see tie.
 	release func()
 }
 

@@ -2,8 +2,11 @@ package server
 
 import (
 	"bytes"
+	"context"
+	"google.golang.org/grpc"
 	"math"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/mem"
@@ -86,6 +89,56 @@ func TestRelease(t *testing.T) {
 		buffers.Free()
 		if released != 1 {
 			t.Errorf("%d bytes were given back %d times", size, released)
+		}
+	}
+}
+
+// A large answer that the client does not read is given back when the call is cancelled and when the connection
+// breaks, so that clients that go away cannot use up the store's budget.
+func TestReleaseWithoutAReader(t *testing.T) {
+	for _, how := range []string{"cancel", "disconnect", "stop"} {
+		released := make(chan struct{}, 2)
+		handler := func(_ any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			return &answer{body: make([]byte, 8<<20), release: tie(ctx, func() { released <- struct{}{} })}, nil
+		}
+		g := grpc.NewServer(grpc.ForceServerCodecV2(new(Codec)))
+		g.RegisterService(&grpc.ServiceDesc{ServiceName: "a", HandlerType: (*any)(nil),
+			Methods: []grpc.MethodDesc{{MethodName: "B", Handler: handler}}}, t)
+		split, _ := splitting(t, 100, nil)
+		served := make(chan error, 1)
+		go func() { served <- g.Serve(split.grpc) }()
+		conn := dial(t, split.base.Addr().String())
+		ctx, cancel := context.WithCancel(timeout(t))
+		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/a/B")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Header(); err != nil { // the answer has begun
+			t.Fatal(err)
+		}
+		select {
+		case <-released:
+			t.Fatalf("%s: the answer was given back while the client had not read it", how)
+		default:
+		}
+		switch how {
+		case "cancel":
+			cancel()
+		case "disconnect":
+			_ = conn.Close()
+		case "stop":
+			g.Stop()
+		}
+		select {
+		case <-released:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: the answer was never given back", how)
+		}
+		cancel()
+		g.Stop()
+		<-served
+		if len(released) > 0 {
+			t.Errorf("%s: the answer was given back twice", how)
 		}
 	}
 }

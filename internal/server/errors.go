@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"holdfast/internal/command"
+	"holdfast/internal/machine"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/node"
 	"holdfast/internal/store"
@@ -33,6 +34,8 @@ var refusals = []struct {
 
 	{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+
+	{machine.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 
 	{node.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},

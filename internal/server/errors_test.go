@@ -97,14 +97,17 @@ func TestListAgreesWithTheClientLibrary(t *testing.T) {
 func TestEverySentinelIsInTheTable(t *testing.T) {
 	// What never leaves the program as an answer, with the reason.
 	inside := map[string]string{
-		"command.ErrWire":        "malformed has the words of gRPC for it",
-		"command.ErrEntry":       "stops the member",
-		"mvcc.ErrAnswerTooLarge": "has a text of its own, with numbers",
-		"mvcc.ErrClosed":         "a view is closed by its owner, the handler",
-		"member.ErrNoMembers":    "a new cluster is described by flags, not by requests",
-		"member.ErrNoPeerURL":    "as above",
-		"member.ErrSameURL":      "as above",
-		"member.ErrRecord":       "stops the member",
+		"command.ErrWire":         "malformed has the words of gRPC for it",
+		"command.ErrEntry":        "stops the member",
+		"mvcc.ErrAnswerTooLarge":  "has a text of its own, with numbers",
+		"mvcc.ErrClosed":          "a view is closed by its owner, the handler",
+		"machine.ErrUnknownEntry": "stops the member",
+		"machine.ErrNewerMachine": "the member does not start",
+		"machine.ErrCursor":       "stops the member",
+		"member.ErrNoMembers":     "a new cluster is described by flags, not by requests",
+		"member.ErrNoPeerURL":     "as above",
+		"member.ErrSameURL":       "as above",
+		"member.ErrRecord":        "stops the member",
 	}
 	inTable := make(map[string]bool)
 	for _, name := range tableNames(t) {

@@ -19,8 +19,6 @@ import (
 	"holdfast/internal/node"
 )
 
-
-
 // fakeNode is a member without a log: what a proposal is answered is up to the test.
 type fakeNode struct {
 	kv      *mvcc.Store

@@ -189,7 +189,7 @@ func (s *Server) rangeKeys(ctx context.Context, request []byte) (*answer, error)
 	if err != nil {
 		return nil, s.readFailed(err)
 	}
-	return s.rangeAnswer(read), nil
+	return s.rangeAnswer(ctx, read), nil
 }
 
 // learnerServes refuses r on a learner unless its own state will do.
@@ -201,14 +201,14 @@ func (s *Server) learnerServes(r *command.Range) error {
 }
 
 // rangeAnswer makes the response of what was read. The bytes of a large answer stay counted in the store's budget
-// until the connection has taken them.
-func (s *Server) rangeAnswer(read mvcc.Answer) *answer {
+// until the connection has taken them or has ended.
+func (s *Server) rangeAnswer(ctx context.Context, read mvcc.Answer) *answer {
 	a := s.newAnswer(int64(read.Revision), read.Body)
 	a.count = read.Count
 	if len(a.body) == 0 {
 		read.Release()
 	} else {
-		a.release = read.Release
+		a.release = tie(ctx, read.Release)
 	}
 	return a
 }

@@ -89,7 +89,7 @@ func (s *splitter) run() error {
 			}
 			return err
 		}
-		conn := &splitConn{Conn: accepted, slots: s.slots}
+		conn := &connection{Conn: accepted, slots: s.slots}
 		entry := s.enter(conn)
 		if entry == nil {
 			_ = conn.Close()
@@ -130,7 +130,7 @@ func (s *splitter) enter(conn net.Conn) *list.Element {
 }
 
 // decide reads the first bytes of conn and hands it to a branch.
-func (s *splitter) decide(conn *splitConn, entry *list.Element) {
+func (s *splitter) decide(conn *connection, entry *list.Element) {
 	defer s.work.Done()
 	first := make([]byte, len(clientPreface))
 	_ = conn.SetReadDeadline(time.Now().Add(s.undecidedTimeout))
@@ -197,28 +197,3 @@ func (b *branch) Close() error {
 
 // Addr returns the address of the listener that was split.
 func (b *branch) Addr() net.Addr { return b.s.base.Addr() }
-
-// splitConn is a connection of a splitter: it says its first bytes again, and gives its token back when it is closed.
-type splitConn struct {
-	net.Conn
-	spoken []byte // what decide has read; only decide writes it, before anybody else reads
-	slots  chan struct{}
-	once   sync.Once
-}
-
-// Read returns the first bytes first. Both gRPC and net/http have one reader for each connection.
-func (c *splitConn) Read(b []byte) (int, error) {
-	if len(c.spoken) > 0 {
-		n := copy(b, c.spoken)
-		c.spoken = c.spoken[n:]
-		return n, nil
-	}
-	return c.Conn.Read(b)
-}
-
-// Close closes the connection; closing again does nothing more.
-func (c *splitConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slots })
-	return err
-}

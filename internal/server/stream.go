@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/binary"
 
 	"google.golang.org/grpc"
@@ -33,7 +34,7 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 		}
 	}
 	err = s.node.KV().RangeStream(ctx, r, s.o.MaxRequestBytes, func(chunk mvcc.Answer) error {
-		return stream.SendMsg(s.chunkAnswer(chunk))
+		return stream.SendMsg(s.chunkAnswer(ctx, chunk))
 	})
 	if err != nil {
 		return s.readFailed(err)
@@ -42,7 +43,7 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 }
 
 // chunkAnswer makes a RangeStreamResponse, whose only field, range_response 1, is the RangeResponse.
-func (s *Server) chunkAnswer(chunk mvcc.Answer) *answer {
+func (s *Server) chunkAnswer(ctx context.Context, chunk mvcc.Answer) *answer {
 	const fieldOne = 1<<3 | 2
 	var header []byte
 	if chunk.Revision != 0 {
@@ -52,6 +53,6 @@ func (s *Server) chunkAnswer(chunk mvcc.Answer) *answer {
 	head = append(head, fieldOne)
 	head = binary.AppendUvarint(head, uint64(len(header)+len(chunk.Body)))
 	a := &answer{head: append(head, header...), body: chunk.Body}
-	a.release = chunk.Release
+	a.release = tie(ctx, chunk.Release)
 	return a
 }
