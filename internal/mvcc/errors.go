@@ -1,6 +1,11 @@
 package mvcc
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"holdfast/internal/store"
+)
 
 // Refusals of a read or a compaction. They are values to be matched with errors.Is.
 var (
@@ -15,3 +20,8 @@ var (
 	// ErrClosed says that a view was used after its Close, or was closed because it had grown too old.
 	ErrClosed = errors.New("view is closed")
 )
+
+// corrupt returns an error of the store's kind of corruption, for records that Pebble's checksums let pass.
+func corrupt(format string, args ...any) error {
+	return &store.Corruption{Offset: -1, Err: fmt.Errorf(format, args...)}
+}
