@@ -226,3 +226,24 @@ func TestSizeText(t *testing.T) {
 		}
 	}
 }
+
+// TestBinary runs the built binary: as holdfast, whose root has other flags, the client commands work too.
+func TestBinary(t *testing.T) {
+	server := servertest.Start(t)
+	at := "--endpoints=" + server.Endpoint()
+	if got := servertest.Run(t, "hello\n", "put", "greeting", at); got.Code != 0 || got.Stdout != "OK\n" {
+		t.Errorf("put: %+v", got)
+	}
+	if got := servertest.Run(t, "", "get", "greeting", at); got.Code != 0 || got.Stdout != "greeting\nhello\n\n" {
+		t.Errorf("get: %+v", got)
+	}
+	if got := servertest.Run(t, "", "get", "greeting", at, "--rev=99"); got.Code != exitFailed || !strings.Contains(got.Stderr, "Error: etcdserver: mvcc: required revision is a future revision") {
+		t.Errorf("get of a future revision: %+v", got)
+	}
+	if got := servertest.Run(t, "", "get", at, "-w", "yaml", "a"); got.Code != exitBadFeature {
+		t.Errorf("get in an unknown format: %+v", got)
+	}
+	if got := servertest.Run(t, "", "endpoint", "health", at); got.Code != 0 || !strings.Contains(got.Stdout, "is healthy") {
+		t.Errorf("endpoint health: %+v", got)
+	}
+}
