@@ -1,0 +1,100 @@
+package machine
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+
+	"holdfast/internal/kind"
+	"holdfast/internal/mvcc"
+)
+
+// The running digest, formula 1. The digest D of a new store is 0. Each of these steps, in this order, replaces D by
+// xxhash64, seed 0, of D (8 bytes, big endian) and the bytes of the step:
+//
+//	each entry that is not empty:                     'E' | index | elapsed
+//	each command that had effects:                    the bytes of its effects, in the order in which they happened
+//	each change of the configuration:                 'E' | index | elapsed, then 'M' and the record for the
+//	                                                  configuration and for each member that changed
+//
+//	the effects of a command:
+//	  a key was put        'P' | create revision | mod revision | version | lease | key | value
+//	  a key was deleted    'D' | revision | key
+//	  history was dropped  'C' | compacted revision
+//
+// Numbers are 8 bytes, big endian; a key, a value or a record is its length as such a number and its bytes. Elapsed
+// is the cluster's time after the entry. Nothing else goes in: no reply, no encoding of a library, nothing that a
+// member deletes on its own.
+type digest struct {
+	value   uint64 // D after the last step
+	step    xxhash.Digest
+	open    bool // the step under way has bytes
+	scratch []byte
+}
+
+// write adds bytes to the step under way.
+func (d *digest) write(b []byte) {
+	if !d.open {
+		d.open = true
+		d.step.Reset()
+		var start [8]byte
+		binary.BigEndian.PutUint64(start[:], d.value)
+		d.step.Write(start[:])
+	}
+	d.step.Write(b)
+}
+
+// end ends the step under way; one without bytes is none.
+func (d *digest) end() {
+	if d.open {
+		d.value = d.step.Sum64()
+		d.open = false
+	}
+}
+
+func (d *digest) entry(index kind.Index, elapsed uint64) {
+	b := append(d.scratch[:0], 'E')
+	b = binary.BigEndian.AppendUint64(b, uint64(index))
+	b = binary.BigEndian.AppendUint64(b, elapsed)
+	d.scratch = b
+	d.write(b)
+	d.end()
+}
+
+// effect is what mvcc tells of each changed key.
+func (d *digest) effect(deleted bool, row mvcc.Row) {
+	b := d.scratch[:0]
+	if deleted {
+		b = append(b, 'D')
+		b = binary.BigEndian.AppendUint64(b, uint64(row.Mod))
+		b = appendSized(b, row.Key())
+		d.scratch = b
+		d.write(b)
+		return
+	}
+	b = append(b, 'P')
+	b = binary.BigEndian.AppendUint64(b, uint64(row.Create))
+	b = binary.BigEndian.AppendUint64(b, uint64(row.Mod))
+	b = binary.BigEndian.AppendUint64(b, uint64(row.Version))
+	b = binary.BigEndian.AppendUint64(b, uint64(row.Lease))
+	b = appendSized(b, row.Key())
+	value := row.Value()
+	b = binary.BigEndian.AppendUint64(b, uint64(len(value)))
+	d.scratch = b
+	d.write(b)
+	d.step.Write(value)
+}
+
+func (d *digest) compacted(revision kind.Revision) {
+	d.scratch = binary.BigEndian.AppendUint64(append(d.scratch[:0], 'C'), uint64(revision))
+	d.write(d.scratch)
+}
+
+func (d *digest) record(value []byte) {
+	d.scratch = appendSized(append(d.scratch[:0], 'M'), value)
+	d.write(d.scratch)
+}
+
+func appendSized(b, v []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(b, uint64(len(v))), v...)
+}

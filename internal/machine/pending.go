@@ -1,0 +1,302 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"holdfast/internal/command"
+	"holdfast/internal/invariant"
+	"holdfast/internal/kind"
+	"holdfast/internal/member"
+	"holdfast/internal/mvcc"
+	"holdfast/internal/store"
+)
+
+// Local says whose commands are answered: those that this life of this member has proposed. Nobody waits for the
+// others, so no answer is made for them.
+type Local struct {
+	Member kind.MemberID
+	Boot   uint64
+}
+
+// Entry is one committed entry.
+type Entry struct {
+	Position kind.Position
+	Data     []byte // as command.AppendEntry makes it, or empty
+}
+
+// Reply is what the machine answers to a command.
+type Reply struct {
+	Origin   command.Origin
+	Revision kind.Revision // of the command: what the header of its response says
+	Body     []byte        // the response's fields in protobuf encoding, all but the header, which is field 1
+	Err      error         // a refusal; then the command has written nothing and there is no body
+
+	held []mvcc.Answer
+}
+
+// Release gives the bytes of a large body back to the budget, after it has been sent. It may be called more than
+// once.
+func (r *Reply) Release() {
+	for _, a := range r.held {
+		a.Release()
+	}
+	r.held = nil
+}
+
+// Pending is several whole entries on their way into the store. After an error of any method the member stops: the
+// store has failed or the log holds what this version does not understand, and nothing may be committed any more.
+type Pending struct {
+	machine *Machine
+	writer  *mvcc.Writer
+	local   Local
+
+	applied store.Applied // after the last whole entry
+	start   store.Applied // the counters before the command under way
+	at      cursor        // the command under way
+	digest  digest
+
+	members   []member.Member   // nil if they did not change
+	confState *raftpb.ConfState // nil if it did not change
+
+	entry     command.Entry
+	replies   []Reply
+	run       run
+	begun     bool
+	failed    error
+	hasCursor bool // the store holds a cursor that the commit must remove
+	spilled   func()
+}
+
+// Begin starts a batch of entries. The Pending before it must have been committed; it and what it returned are
+// used again, except for the replies themselves and their bodies.
+func (m *Machine) Begin(local Local) *Pending {
+	p := &m.pending
+	invariant.Check(!p.begun, "a batch of entries is begun before the last one was committed")
+	p.begun, p.local = true, local
+	p.applied = m.state
+	p.digest.value, p.digest.open = m.state.Digest, false
+	p.members, p.confState = nil, nil
+	clear(p.replies)
+	p.replies = p.replies[:0]
+	p.hasCursor = m.cursor != nil
+	p.writer = m.kv.Begin(m.batch, p.digest.effect)
+	p.run.writer, p.run.reader, p.run.full = p.writer, p.writer, p.spill
+	return p
+}
+
+// Apply executes one committed entry, the one after the last. It cannot be refused: a refused command is a Reply.
+func (p *Pending) Apply(e Entry) error {
+	return p.guard(e.Position, func() error { return p.apply(e) })
+}
+
+// Configure applies the entry of a configuration change: cs is Raft's configuration after it, changed are the
+// members that it adds or alters. A change that came to nothing passes the configuration that is in force.
+func (p *Pending) Configure(at kind.Position, cs *raftpb.ConfState, changed ...member.Member) error {
+	return p.guard(at, func() error { return p.configure(at, cs, changed) })
+}
+
+// guard runs one entry, and turns a failure of the store into an error at this one place.
+func (p *Pending) guard(at kind.Position, apply func() error) (err error) {
+	if p.failed != nil {
+		return p.failed
+	}
+	invariant.Check(p.begun, "entry %d is applied outside a batch", at.Index)
+	defer func() {
+		if e := store.Recovered(recover()); e != nil {
+			err = e
+		}
+		if err != nil {
+			err = fmt.Errorf("apply entry %d of term %d: %w", at.Index, at.Term, err)
+			p.failed = err
+		}
+	}()
+	return apply()
+}
+
+func (p *Pending) apply(e Entry) error {
+	after := p.applied
+	after.Position = e.Position
+	commands := 0
+	if len(e.Data) > 0 {
+		if err := p.entry.Decode(e.Data); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnknownEntry, err)
+		}
+		commands = len(p.entry.Commands)
+		after.Elapsed = max(after.Elapsed, p.entry.Elapsed)
+		first, err := p.resume(e.Position, after.Elapsed)
+		if err != nil {
+			return err
+		}
+		version := known(after.MachineVersion)
+		for i := first; i < commands; i++ {
+			c := &p.entry.Commands[i]
+			if !version.executes(c.Kind) {
+				return fmt.Errorf("%w: command %d is of kind %d, unknown to machine version %d", ErrUnknownEntry, i, c.Kind, after.MachineVersion)
+			}
+			p.at = cursor{entry: e.Position, command: uint32(i), digest: p.digest.value}
+			if err := p.execute(c); err != nil {
+				return fmt.Errorf("command %d: %w", i, err)
+			}
+		}
+	} else if c := p.machine.cursor; c != nil {
+		return fmt.Errorf("%w: entry %d is empty", ErrCursor, e.Position.Index)
+	}
+	p.writer.Fill(&after)
+	after.Digest = p.digest.value
+	checkStep(&p.applied, &after, commands)
+	p.applied = after
+	return nil
+}
+
+// resume returns the number of the command at which an entry begins: 0, unless a crash has interrupted it.
+func (p *Pending) resume(at kind.Position, elapsed uint64) (first int, err error) {
+	c := p.machine.cursor
+	if c == nil {
+		p.digest.entry(at.Index, elapsed)
+		return 0, nil
+	}
+	if c.entry != at || int64(c.command) >= int64(len(p.entry.Commands)) {
+		return 0, fmt.Errorf("%w: it names command %d of entry %d of term %d", ErrCursor, c.command, c.entry.Index, c.entry.Term)
+	}
+	p.machine.cursor = nil
+	p.digest.value = c.digest
+	return int(c.command), nil
+}
+
+func (p *Pending) configure(at kind.Position, cs *raftpb.ConfState, changed []member.Member) error {
+	if p.machine.cursor != nil {
+		return fmt.Errorf("%w: entry %d changes the configuration", ErrCursor, at.Index)
+	}
+	after := p.applied
+	after.Position = at
+	members := p.members
+	if p.confState == nil {
+		members = *p.machine.members.Load()
+	}
+	members = slices.Clone(members)
+	for _, m := range changed {
+		i, found := slices.BinarySearchFunc(members, m.ID, func(have member.Member, id kind.MemberID) int {
+			switch {
+			case have.ID < id:
+				return -1
+			case have.ID > id:
+				return 1
+			}
+			return 0
+		})
+		if found {
+			invariant.Check(!members[i].Removed, "member %v was removed and is changed", m.ID)
+			members[i] = m
+		} else {
+			members = slices.Insert(members, i, m)
+		}
+	}
+	if err := CheckMembers(members, cs); err != nil {
+		return err
+	}
+	p.digest.entry(at.Index, after.Elapsed)
+	p.digest.record(member.EncodeConfState(cs))
+	member.WriteConfState(p.machine.batch.Set, cs)
+	for _, m := range changed {
+		p.digest.record(member.Encode(m))
+		member.Write(p.machine.batch.Set, m)
+	}
+	p.digest.end()
+	p.members, p.confState = members, cs
+	p.writer.Fill(&after)
+	after.Digest = p.digest.value
+	checkStep(&p.applied, &after, 0)
+	p.applied = after
+	return nil
+}
+
+// spill puts the batch into the store in the middle of a command (I2): all whole entries, the finished commands of
+// this entry, and of the command under way what it has done so far, which Open would take back.
+func (p *Pending) spill([]byte) {
+	a := p.applied
+	a.Revision, a.Compacted = p.start.Revision, p.start.Compacted
+	a.LiveKeys, a.LiveBytes, a.Versions = p.start.LiveKeys, p.start.LiveBytes, p.start.Versions
+	checkState(&a)
+	b := p.machine.batch
+	b.Set(store.AppliedKey(), store.EncodeApplied(a))
+	b.Set(cursorKey, p.at.encode())
+	b.Spill()
+	p.hasCursor = true
+	if p.spilled != nil {
+		p.spilled()
+	}
+}
+
+// Size returns the bytes that wait to be committed; whoever fills the batch stops when it is large.
+func (p *Pending) Size() int { return p.machine.batch.Size() }
+
+// Applied returns where the store stands after the last whole entry.
+func (p *Pending) Applied() store.Applied { return p.applied }
+
+// Replies returns the answers to the commands of Local, in order. They may go out after Commit. The list is used
+// again by the next Begin, the replies in it are not.
+func (p *Pending) Replies() []Reply { return p.replies }
+
+// Changes returns the events of the batch in revision order, each once (M4).
+func (p *Pending) Changes() mvcc.Changes { return p.writer.Changes() }
+
+// Commit puts the effects and the applied record into the store in one batch (M2) and publishes them. Callers are
+// woken after it.
+func (p *Pending) Commit() (err error) {
+	if p.failed != nil {
+		return p.failed
+	}
+	defer func() {
+		if e := store.Recovered(recover()); e != nil {
+			err = e
+		}
+		if err != nil {
+			err = fmt.Errorf("commit up to entry %d: %w", p.applied.Position.Index, err)
+			p.failed = err
+		}
+	}()
+	m := p.machine
+	if p.applied.Position == m.state.Position {
+		p.end()
+		return nil
+	}
+	checkState(&p.applied)
+	if p.hasCursor {
+		if m.cursor != nil {
+			return errors.New("an interrupted command was not taken up")
+		}
+		m.batch.Delete(cursorKey)
+	}
+	m.batch.Set(store.AppliedKey(), store.EncodeApplied(p.applied))
+	if err := m.batch.Commit(); err != nil {
+		return err
+	}
+	m.kv.Publish(p.writer)
+	m.state = p.applied
+	if p.confState != nil {
+		m.members.Store(&p.members)
+		m.confState.Store(p.confState)
+	}
+	p.begun = false
+	return nil
+}
+
+// end ends a batch without entries.
+func (p *Pending) end() {
+	p.writer.Discard()
+	p.machine.batch.Reset()
+	p.begun = false
+}
+
+// drop forgets a batch that is not going to be committed.
+func (p *Pending) drop() {
+	if p.begun {
+		p.writer.Discard()
+		p.begun = false
+		p.failed = errors.New("the machine is closed")
+	}
+}

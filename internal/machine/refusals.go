@@ -1,0 +1,16 @@
+package machine
+
+import "errors"
+
+// ErrLeaseNotFound refuses a put that names a lease which does not exist.
+var ErrLeaseNotFound = errors.New("requested lease not found")
+
+// The failures that are not the disk's. The member stops.
+var (
+	// ErrUnknownEntry: a committed entry or command is not fully understood by this version (I5).
+	ErrUnknownEntry = errors.New("the log holds an entry that this version of Holdfast does not understand; start the member with the version that the rest of the cluster runs")
+	// ErrNewerMachine: the store was written by a machine version that this program does not know.
+	ErrNewerMachine = errors.New("the store was written by a newer version of Holdfast; start the member with that version or a later one")
+	// ErrCursor: the record of an unfinished command cannot be read or does not fit the log.
+	ErrCursor = errors.New("the record of a command that was interrupted does not fit; restore the directory from a backup, or remove this member and let it join anew")
+)
