@@ -67,7 +67,7 @@ func pebbleOptions(fs vfs.FS, o Options, a *alarm) *pebble.Options {
 			IndexBlockSize: 64 << 10,
 			FilterPolicy:   bloom.FilterPolicy(10),
 			FilterType:     pebble.TableFilter,
-			Compression:    func() *sstable.CompressionProfile { return sstable.SnappyCompression },
+			Compression:    func() *sstable.CompressionProfile { return sstable.MinLZCompression },
 		}
 		if i < 2 {
 			p.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
