@@ -25,9 +25,14 @@ package cli
 import (
 	"io"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 )
+
+// allowPrefixes lets a command be shortened to a beginning that no other has, as in etcdctl: "endp" for
+// endpoint. cobra has one such setting for the whole process.
+var allowPrefixes = sync.OnceFunc(func() { cobra.EnablePrefixMatching = true })
 
 // family is the flags and the facts that the commands of one program share.
 type family struct {
@@ -63,6 +68,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 {
 		name, args = filepath.Base(args[0]), args[1:]
 	}
+	allowPrefixes()
 	f := &family{version: BuildVersion(), globals: &globals{}}
 	root := &cobra.Command{
 		Use:   name,

@@ -180,6 +180,13 @@ func TestUnderAnotherRoot(t *testing.T) {
 	}
 }
 
+// TestShortenedCommand: under the name etcdctl a command may be shortened.
+func TestShortenedCommand(t *testing.T) {
+	if got := client("", "vers"); got.code != 0 || !strings.HasPrefix(got.stdout, "etcdctl version: 3.") {
+		t.Errorf("vers: code %d, said %q", got.code, got.stdout+got.stderr)
+	}
+}
+
 // TestCompletion: each shell gets a script, which asks the program itself.
 func TestCompletion(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {

@@ -12,7 +12,7 @@ import (
 func (f *family) compactionCommand() *cobra.Command {
 	var physical bool
 	cmd := &cobra.Command{
-		Use:   "compaction [options] <revision>",
+		Use:   "compaction <revision>",
 		Short: "Forget the history of keys before a revision",
 	}
 	cmd.Flags().BoolVar(&physical, "physical", false, "wait until the old versions have left the disk")

@@ -29,7 +29,7 @@ func (d *delFlags) register(fs *pflag.FlagSet) {
 func (f *family) delCommand() *cobra.Command {
 	flags := &delFlags{}
 	cmd := &cobra.Command{
-		Use:   "del [options] <key> [range_end]",
+		Use:   "del <key> [range_end]",
 		Short: "Delete a key, or the keys from <key> up to but without [range_end]",
 		Long: `Delete a key, or the keys from <key> up to but without [range_end].
 

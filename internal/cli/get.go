@@ -50,7 +50,7 @@ func (g *getFlags) register(fs *pflag.FlagSet) {
 func (f *family) getCommand() *cobra.Command {
 	flags := &getFlags{}
 	cmd := &cobra.Command{
-		Use:   "get [options] <key> [range_end]",
+		Use:   "get <key> [range_end]",
 		Short: "Get a key, or the keys from <key> up to but without [range_end]",
 	}
 	flags.register(cmd.Flags())

@@ -28,11 +28,11 @@ func (p *putFlags) register(fs *pflag.FlagSet) {
 func (f *family) putCommand() *cobra.Command {
 	flags := &putFlags{}
 	cmd := &cobra.Command{
-		Use:   "put [options] <key> <value> (<value> can also be given from stdin)",
+		Use:   "put <key> [value]",
 		Short: "Put a value under a key",
 		Long: `Put a value under a key.
 
-Without <value>, and unless --ignore-value is set, the value is all that comes from standard input, to the last
+Without [value], and unless --ignore-value is set, the value is all that comes from standard input, to the last
 byte, its final newline included. An argument that begins with a dash would be taken for a flag; put -- before
 it.`,
 		Example: `  put greeting hello

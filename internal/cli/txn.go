@@ -15,7 +15,7 @@ import (
 func (f *family) txnCommand() *cobra.Command {
 	var interactive bool
 	cmd := &cobra.Command{
-		Use:   "txn [options]",
+		Use:   "txn",
 		Short: "Carry out several requests as one transaction, under conditions",
 		Long: `Carry out several requests as one transaction, under conditions.
 

@@ -72,7 +72,6 @@ func TestLives(t *testing.T) {
 // failing is a test that notes what it was failed with.
 type failing struct {
 	testing.TB
-	said    string
 	cleanup []func()
 }
 
