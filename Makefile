@@ -1,0 +1,33 @@
+# The words of the house; CI says only these. docs/testing.md tells what each test word holds and how long it takes.
+
+.PHONY: build serve test race lint fuzz parity crash soak bench
+
+build: ## the binary, in bin/
+	go build -trimpath -o bin/holdfast ./cmd/holdfast
+
+serve: build ## a single member in ./default.holdfast
+	bin/holdfast serve
+
+test: ## the ordinary tests; what CI runs
+	@scripts/test.sh
+
+race: ## the race detector over the rooms where goroutines meet
+	@scripts/race.sh
+
+lint: ## the rules of the house
+	go test -count=1 ./internal/lint
+
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh
+
+parity: ## PARITY_OPS (100000) random operations on etcd and on Holdfast
+	cd parity && PARITY_OPS=$${PARITY_OPS:-100000} go test -count=1 -v -timeout 4h -run TestParity ./...
+
+crash: ## power cuts and failing disks at length, CRASH_COUNT (20) times
+	@scripts/crash.sh
+
+soak: ## SOAK_KILLS (200) times kill -9 under load
+	@scripts/soak.sh
+
+bench: ## Holdfast and etcd side by side
+	cd bench && go run .

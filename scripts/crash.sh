@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# The power-cut and failing-disk tests at length: CRASH_COUNT times (20 unless set), each time with other seeds where
+# the test draws them, and every byte flipped where the ordinary run takes a sample.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+HOLDFAST_EVERY_BYTE=1 exec go test -count "${CRASH_COUNT:-20}" -timeout "${CRASH_TIMEOUT:-2h}" \
+	-run 'Crash|PowerCut|Fails|Damage|Flip|Torn|Corrupt|DiskFull' ./internal/...

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs every fuzz target for FUZZTIME (30s unless set), one after the other. What is found lies in the package's
+# testdata/fuzz and from then on is an ordinary test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for package in $(go list ./...); do
+	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" "$package"
+	done
+done
