@@ -109,7 +109,7 @@ func (c *checker) version(mod kind.Revision, value []byte) error {
 	c.live.Versions++
 	first := !c.started
 	c.started = true
-	if mod > c.progress.done {
+	if mod > c.progress.dropped.revision {
 		if known, err := c.hasChange(mod); err != nil {
 			return err
 		} else if !known {
@@ -128,7 +128,7 @@ func (c *checker) version(mod kind.Revision, value []byte) error {
 		c.report("the row of %q at revision %d is not that of its key", c.key, mod)
 		return nil
 	}
-	if n := c.newer; n.Exists() && n.Create <= mod && (n.Create != row.Create || n.Version != row.Version+1) {
+	if n := c.newer; n.Exists() && n.Create <= mod && (n.Create != row.Create || n.Version <= row.Version) {
 		c.report("version %d of %q at revision %d does not follow version %d at %d", n.Version, c.key, n.Mod, row.Version, mod)
 	}
 	if first {
@@ -160,7 +160,11 @@ func (c *checker) history(ctx context.Context) error {
 		if rev > last.revision+1 && last.revision > c.view.compacted {
 			c.report("the history leads from revision %d to %d", last.revision, rev)
 		}
-		if rev == last.revision && sub != last.sub+1 && rev > c.progress.done || rev != last.revision && sub != 0 && rev > c.progress.done && c.progress.dropped.before(position{rev, 0}) {
+		expected := uint32(0)
+		if rev == last.revision {
+			expected = last.sub + 1
+		}
+		if sub != expected && rev > c.progress.dropped.revision {
 			c.report("the changes of revision %d have a gap before number %d", rev, sub)
 		}
 		last = position{rev, sub}

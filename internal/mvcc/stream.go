@@ -63,7 +63,7 @@ func (v *View) RangeStream(ctx context.Context, r command.Range, chunkBytes int,
 			return v.finish(ctx, c.answer, rest, rev, sent, deliver)
 		}
 		size := len(c.answer.Body)
-		c.answer.More = false
+		c.answer.More, c.answer.Count = false, 0
 		if err := deliver(c.answer); err != nil {
 			return err
 		}
