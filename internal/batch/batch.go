@@ -11,7 +11,8 @@
 // A record is written once, into the bytes that Pebble will take over; the overlay knows it by where it lies
 // there. Most records of a batch are never read back, so nothing is sorted until someone asks for a family, and
 // then only that family; from there on it is kept sorted as it grows. Pebble's own indexed batch sorts each
-// record when it is written: docs/formats.md has the comparison.
+// record when it is written, and takes 0.65 µs for an entry of five puts where this takes 0.21, and 42 µs for one of
+// twenty transactions where this takes 30 (the benchmarks are in this package).
 //
 // Use: New once, then for each entry Set, Delete, Get and Iter in any order, and Commit. Close at the end.
 package batch
@@ -38,7 +39,7 @@ type Batch struct {
 	ranges  []keyRange // deleted before anything in them was written; usually none or one
 	age     uint64     // counts the changes, so that an iterator notices that it must look again
 	epoch   uint64     // counts commits and resets, which end the life of every iterator
-	open    int        // iterators that are not closed
+	open    []*Iter    // those that are not closed
 	idle    []*pebble.Iterator
 	readers []io.Closer // what Get has handed out of the store
 	spare   []*Iter
@@ -138,7 +139,7 @@ func (b *Batch) Size() int { return b.pending.Len() }
 // is empty afterwards and may be used again. Iterators must have been closed. After an error the store has failed
 // and the batch may only be closed.
 func (b *Batch) Commit() error {
-	invariant.Check(b.open == 0, "%d iterators of the batch are still open at its commit", b.open)
+	invariant.Check(len(b.open) == 0, "%d iterators of the batch are still open at its commit", len(b.open))
 	b.endReads()
 	if b.pending.Empty() {
 		return nil
@@ -167,13 +168,17 @@ func (b *Batch) Spill() { store.Must("spill a batch into the store", b.Commit())
 
 // Reset forgets the records that wait. Iterators must have been closed.
 func (b *Batch) Reset() {
-	invariant.Check(b.open == 0, "%d iterators of the batch are still open at its reset", b.open)
+	invariant.Check(len(b.open) == 0, "%d iterators of the batch are still open at its reset", len(b.open))
 	b.endReads()
 	b.clear()
 }
 
-// Close releases everything that the batch holds, records that wait included. It must not be used afterwards.
+// Close releases everything that the batch holds, records that wait and iterators that a Failure has left open
+// included. It must not be used afterwards.
 func (b *Batch) Close() error {
+	for len(b.open) > 0 {
+		b.open[0].Close()
+	}
 	b.endReads()
 	return store.WrapRead("close a batch", b.pending.Close())
 }

@@ -17,6 +17,7 @@ type Iter struct {
 	b            *Batch
 	store        *pebble.Iterator
 	lower, upper []byte // empty for none
+	slot         int    // in the open iterators of the batch
 	age, epoch   uint64 // of the batch, when the overlay's cursor was last placed
 
 	over cursor // in the overlay
@@ -55,7 +56,8 @@ func (b *Batch) Iter(lower, upper []byte) *Iter {
 			store.Fail("open an iterator of the store", err)
 		}
 	}
-	b.open++
+	it.slot = len(b.open)
+	b.open = append(b.open, it)
 	return it
 }
 
@@ -64,17 +66,16 @@ func (it *Iter) Close() {
 	b := it.b
 	invariant.Check(b != nil, "an iterator of a batch was closed twice")
 	it.check()
-	if err := it.store.Error(); err != nil {
-		it.store.Close()
-		b.open--
-		store.Fail("read the store", err)
-	}
-	if len(b.idle) < 4 {
+	if len(b.idle) < 4 && it.store.Error() == nil {
 		b.idle = append(b.idle, it.store)
 	} else {
-		it.store.Close()
+		it.store.Close() // an error of it has been raised by the step that met it
 	}
-	b.open--
+	last := len(b.open) - 1
+	b.open[it.slot] = b.open[last]
+	b.open[it.slot].slot = it.slot
+	b.open[last] = nil
+	b.open = b.open[:last]
 	it.b, it.store, it.over, it.valid = nil, nil, cursor{}, false
 	b.spare = append(b.spare, it)
 }

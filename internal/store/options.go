@@ -31,8 +31,8 @@ type Options struct {
 	OnStallEnd   func()                           // writes go on
 }
 
-// pebbleOptions returns the settings of Pebble that go with o. Those that were measured are listed in
-// docs/formats.md with their numbers.
+// pebbleOptions returns the settings of Pebble that go with o. BenchmarkSettings compares block sizes and compressions;
+// the first levels live too briefly to be worth compressing.
 func pebbleOptions(fs vfs.FS, o Options, a *alarm) *pebble.Options {
 	if o.BlockCacheBytes == 0 {
 		o.BlockCacheBytes = DefaultBlockCacheBytes
