@@ -47,8 +47,8 @@ var exportedComments = Rule{
 			if f.isTest() || f.syntax.Name.Name == "main" {
 				continue
 			}
-			for i, d := range f.syntax.Decls {
-				if i > 0 && enumerates(f.syntax.Decls[i-1], d) {
+			for _, d := range f.syntax.Decls {
+				if f.enumerates(d) {
 					continue
 				}
 				for _, name := range undocumented(d) {
@@ -60,19 +60,27 @@ var exportedComments = Rule{
 	},
 }
 
-// enumerates reports whether d is the constants of the type that the declaration before it introduces with a
-// comment: that comment speaks for them.
-func enumerates(before, d ast.Decl) bool {
+// enumerates reports whether d is the constants of a type that the same file introduces with a comment: that comment
+// speaks for them.
+func (f File) enumerates(d ast.Decl) bool {
 	constants, ok := d.(*ast.GenDecl)
 	if !ok || constants.Tok != token.CONST || len(constants.Specs) == 0 {
 		return false
 	}
-	types, ok := before.(*ast.GenDecl)
-	if !ok || types.Tok != token.TYPE || types.Doc == nil || len(types.Specs) != 1 {
+	kind, ok := constants.Specs[0].(*ast.ValueSpec).Type.(*ast.Ident)
+	if !ok {
 		return false
 	}
-	name, ok := constants.Specs[0].(*ast.ValueSpec).Type.(*ast.Ident)
-	return ok && name.Name == types.Specs[0].(*ast.TypeSpec).Name.Name
+	for _, other := range f.syntax.Decls {
+		if types, ok := other.(*ast.GenDecl); ok && types.Tok == token.TYPE && types.Doc != nil {
+			for _, spec := range types.Specs {
+				if spec.(*ast.TypeSpec).Name.Name == kind.Name {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // undocumented returns the exported names that a declaration introduces without a comment. A comment on a group

@@ -148,7 +148,10 @@ func (f File) pollingSleeps() map[token.Pos]bool {
 	polls := map[token.Pos]bool{}
 	ast.Inspect(f.syntax, func(n ast.Node) bool {
 		loop, ok := n.(*ast.ForStmt)
-		if !ok || loop.Post != nil {
+		if !ok {
+			return true
+		}
+		if _, counts := loop.Post.(*ast.IncDecStmt); counts {
 			return true
 		}
 		for _, statement := range loop.Body.List {
