@@ -19,9 +19,11 @@ import (
 	"holdfast/internal/node"
 )
 
+var _ Node = (*node.Node)(nil)
+
 // fakeNode is a member without a log: what a proposal is answered is up to the test.
 type fakeNode struct {
-	kv      *mvcc.Store
+	machine *machine.Machine
 	propose func(ctx context.Context, c command.Command) (machine.Reply, error)
 	members []member.Member
 
@@ -41,7 +43,7 @@ const (
 )
 
 func newFakeNode(t testing.TB) *fakeNode {
-	f := &fakeNode{kv: openKV(t)}
+	f := &fakeNode{machine: openMachine(t)}
 	f.propose = func(context.Context, command.Command) (machine.Reply, error) { return machine.Reply{Revision: 7}, nil }
 	f.mu.status = node.Status{Leader: fakeMember, Term: 3, Index: 20, Applied: 19}
 	f.members = []member.Member{{ID: fakeMember, Name: "default", PeerURLs: []string{"http://localhost:2380"},
@@ -52,7 +54,7 @@ func newFakeNode(t testing.TB) *fakeNode {
 func (f *fakeNode) ClusterID() kind.ClusterID { return fakeCluster }
 func (f *fakeNode) MemberID() kind.MemberID   { return fakeMember }
 func (f *fakeNode) Sizes() (disk, live int64) { return 4096, 1024 }
-func (f *fakeNode) KV() *mvcc.Store           { return f.kv }
+func (f *fakeNode) KV() *mvcc.Store           { return f.machine.KV() }
 func (f *fakeNode) Status() node.Status       { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.status }
 func (f *fakeNode) Alarms() []node.Alarm      { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.alarms }
 func (f *fakeNode) Space() error              { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.space }

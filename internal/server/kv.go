@@ -125,7 +125,7 @@ func (s *Server) readTxn(ctx context.Context, t *command.Txn) (*answer, error) {
 	if reply.Err != nil {
 		return nil, s.readFailed(reply.Err)
 	}
-	return s.newAnswer(int64(reply.Revision), reply.Body), nil
+	return s.replyAnswer(ctx, reply), nil
 }
 
 // compact serves KV.Compact.
@@ -162,7 +162,19 @@ func (s *Server) propose(ctx context.Context, k command.Kind, who caller, payloa
 	if reply.Err != nil {
 		return nil, toStatus(reply.Err)
 	}
-	return s.newAnswer(int64(reply.Revision), reply.Body), nil
+	return s.replyAnswer(ctx, reply), nil
+}
+
+// replyAnswer makes the response of a reply of the machine; see rangeAnswer.
+func (s *Server) replyAnswer(ctx context.Context, reply machine.Reply) *answer {
+	a := s.newAnswer(int64(reply.Revision), reply.Body)
+	if len(a.body) == 0 {
+		reply.Release()
+	} else {
+		held := reply
+		a.release = tie(ctx, held.Release)
+	}
+	return a
 }
 
 // rangeKeys serves KV.Range.

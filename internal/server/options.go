@@ -30,6 +30,7 @@ type Options struct {
 
 	RequestTimeout time.Duration // of a health check's read; default 7 s
 	SlowRequest    time.Duration // unary requests that took longer are logged; default 300 ms
+	MaxStreamAge   time.Duration // a RangeStream that has not been read by then is cut off; default 10 min
 	QuotaBytes     int64         // what Status reports as quota; default 2 GiB, as etcd reports it
 
 	GRPC []grpc.ServerOption // further options of the gRPC server
@@ -54,6 +55,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.KeepAliveInterval, 2*time.Hour)
 	setDefault(&o.KeepAliveTimeout, 20*time.Second)
 	setDefault(&o.RequestTimeout, 7*time.Second)
+	setDefault(&o.MaxStreamAge, 10*time.Minute)
 	setDefault(&o.SlowRequest, 300*time.Millisecond)
 }
 

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/protobuf/proto"
-
 )
 
 // A slow request leaves the line "request stats" at level warn, with its key and without its value; a fast one

@@ -1,10 +1,12 @@
 package server
 
 import (
-	"context"
 	"encoding/binary"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"holdfast/internal/command"
 	"holdfast/internal/mvcc"
@@ -33,17 +35,45 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 			return s.readFailed(err)
 		}
 	}
-	err = s.node.KV().RangeStream(ctx, r, s.o.MaxRequestBytes, func(chunk mvcc.Answer) error {
-		return stream.SendMsg(s.chunkAnswer(ctx, chunk))
-	})
+	view, err := s.node.KV().View()
+	if err != nil {
+		return s.readFailed(err)
+	}
+	// A client that does not read must not pin old versions for ever. The stream ends when the handler returns,
+	// which also frees the goroutine from a send that nobody takes.
+	sent := make(chan error, 1)
+	var panicked any
+	go func() {
+		var err error
+		defer func() {
+			if panicked = recover(); panicked == nil {
+				_ = view.Close()
+			}
+			sent <- err
+		}()
+		err = view.RangeStream(ctx, r, s.o.MaxRequestBytes, func(chunk mvcc.Answer) error {
+			return stream.SendMsg(s.chunkAnswer(chunk))
+		})
+	}()
+	limit := time.NewTimer(s.o.MaxStreamAge)
+	defer limit.Stop()
+	select {
+	case err = <-sent:
+	case <-limit.C:
+		return status.Errorf(codes.DeadlineExceeded, "the stream was not read to its end within %v: read faster, or ask for less at a time", s.o.MaxStreamAge)
+	}
+	if panicked != nil {
+		panic(panicked)
+	}
 	if err != nil {
 		return s.readFailed(err)
 	}
 	return nil
 }
 
-// chunkAnswer makes a RangeStreamResponse, whose only field, range_response 1, is the RangeResponse.
-func (s *Server) chunkAnswer(ctx context.Context, chunk mvcc.Answer) *answer {
+// chunkAnswer makes a RangeStreamResponse, whose only field, range_response 1, is the RangeResponse. A chunk
+// without a revision gets no header. The store takes the bytes of a chunk back when it is sent.
+func (s *Server) chunkAnswer(chunk mvcc.Answer) *answer {
 	const fieldOne = 1<<3 | 2
 	var header []byte
 	if chunk.Revision != 0 {
@@ -52,7 +82,5 @@ func (s *Server) chunkAnswer(ctx context.Context, chunk mvcc.Answer) *answer {
 	head := make([]byte, 0, 1+binary.MaxVarintLen64+len(header))
 	head = append(head, fieldOne)
 	head = binary.AppendUvarint(head, uint64(len(header)+len(chunk.Body)))
-	a := &answer{head: append(head, header...), body: chunk.Body}
-	a.release = tie(ctx, chunk.Release)
-	return a
+	return &answer{head: append(head, header...), body: chunk.Body}
 }
