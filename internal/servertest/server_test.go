@@ -142,6 +142,11 @@ func TestNoServerOutlivesItsTestProcess(t *testing.T) {
 		pid, _ = strconv.Atoi(string(text))
 		return pid != 0
 	})
+	t.Cleanup(func() {
+		if alive(pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
