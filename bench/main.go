@@ -1,0 +1,168 @@
+// Bench runs the same work on Holdfast and on etcd, one after the other, and prints what each took of processor, memory and time.
+//
+// Its rules, so that nobody fools himself:
+//
+//	B1  The peer is go.etcd.io/etcd/server/v3 v3.7.3 with its defaults except the quota, in a process of its own. Holdfast runs with its
+//	    shipped defaults, the same in every row. Both sync every write.
+//	B2  Processor time is what the operating system charges the server from the first request until background work has settled, divided by
+//	    operations. The generator lives in another process and is not counted.
+//	B3  Memory is VmRSS, after the load and after reads over all keys.
+//	B4  fdatasync is the median for 4 KiB into a preallocated, written file on the same disk, interleaved with the puts it is compared with.
+//	B5  Keys come in random order; half of the puts overwrite. Values are 256 bytes that do not compress.
+//	B6  Every row prints the figures of both beside the ratio, and the mark of marks.json beside that.
+//
+// The machine should do nothing else meanwhile. See -help.
+package main
+
+import (
+	"context"
+
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == etcdCommand {
+		os.Exit(serveEtcd(os.Args[2:]))
+	}
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are what the flags say.
+type settings struct {
+	rows    string
+	short   bool
+	json    bool
+	repeats int
+	dir     string
+	binary  string
+	scale   scale
+}
+
+// A scale is how much work the rows do.
+type scale struct {
+	Operations int           `json:"operations"` // of a put, get or transaction row, for many clients
+	Single     int           `json:"single"`     // of a row with a single client
+	Preload    int           `json:"preload"`    // keys before a read row
+	List       int           `json:"list"`       // keys in a list
+	Lists      int           `json:"lists"`      // lists to be read
+	Keys       int           `json:"keys"`       // keys of the memory and restart rows
+	Reading    time.Duration `json:"reading"`    // reads over all keys before the second look at memory
+	Settle     time.Duration `json:"settle"`     // the longest wait for background work
+}
+
+var (
+	fullScale  = scale{100_000, 5_000, 100_000, 10_000, 500, 1_000_000, time.Minute, 60 * time.Second}
+	shortScale = scale{10_000, 500, 10_000, 10_000, 30, 30_000, 2 * time.Second, 3 * time.Second}
+)
+
+func parse(args []string) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&s.rows, "rows", "all", "rows to run, separated by commas: "+strings.Join(rowNames(), ", "))
+	flags.BoolVar(&s.short, "short", false, "little work, in under three minutes; the figures say little")
+	flags.BoolVar(&s.json, "json", false, "print JSON instead of a table")
+	flags.IntVar(&s.repeats, "repeats", 0, "how often each row runs, holdfast and etcd in turn; medians are printed (default 3, 1 with -short)")
+	flags.StringVar(&s.dir, "dir", os.TempDir(), "where the data goes; its disk is measured, so it must not be a memory file system")
+	flags.StringVar(&s.binary, "holdfast", os.Getenv("HOLDFAST_BINARY"), "the holdfast program (default: built from the module around this one)")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("there are no arguments besides flags, but %q was given", flags.Args())
+	}
+	s.scale = fullScale
+	if s.short {
+		s.scale = shortScale
+	}
+	if s.repeats == 0 {
+		s.repeats = 3
+		if s.short {
+			s.repeats = 1
+		}
+	}
+	return s, nil
+}
+
+func run(args []string) error {
+	s, err := parse(args)
+	if err == flag.ErrHelp {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	chosen, err := chooseRows(s.rows)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(s.dir, "holdfast-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	systems, err := bothSystems(s.binary, dir)
+	if err != nil {
+		return err
+	}
+	report, err := measure(ctx, s, dir, systems, chosen)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return report.writeJSON(os.Stdout)
+	}
+	return report.writeTable(os.Stdout)
+}
+
+// chooseRows finds the rows of a list of names.
+func chooseRows(names string) ([]row, error) {
+	if names == "all" {
+		return rows, nil
+	}
+	var chosen []row
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no row %q; there are %s", name, strings.Join(rowNames(), ", "))
+		}
+		chosen = append(chosen, rows[i])
+	}
+	return chosen, nil
+}
+
+// measure runs the rows, each repeated, the two systems in turn and the first of a repetition changing.
+func measure(ctx context.Context, s settings, dir string, systems []system, chosen []row) (*report, error) {
+	r := newReport(s, dir)
+	for _, row := range chosen {
+		for repeat := range s.repeats {
+			order := slices.Clone(systems)
+			if repeat%2 == 1 {
+				slices.Reverse(order)
+			}
+			for _, system := range order {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				fmt.Fprintf(os.Stderr, "%s, %s, %d of %d\n", row.name, system.name, repeat+1, s.repeats)
+				figures, err := row.measure(ctx, &trial{scale: s.scale, dir: dir, system: system})
+				if err != nil {
+					return nil, fmt.Errorf("%s on %s: %w", row.name, system.name, err)
+				}
+				r.add(row.name, system.name, figures)
+			}
+		}
+	}
+	return r, nil
+}
