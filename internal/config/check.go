@@ -28,6 +28,9 @@ func (c *Config) complete(given func(name string) bool) []Warning {
 	if !given("initial-cluster") {
 		c.InitialCluster = []InitialMember{{Name: c.Name, PeerURLs: slices.Clone(c.InitialAdvertisePeerURLs)}}
 	}
+	if c.WarningUnaryRequestDuration == 0 { // As in etcd, which cannot switch it off either.
+		c.WarningUnaryRequestDuration = defaultSlowRequest
+	}
 	for i, output := range c.LogOutputs {
 		switch output {
 		case "systemd/journal":

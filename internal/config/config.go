@@ -114,6 +114,9 @@ type Config struct {
 	sources map[string]Source
 }
 
+// defaultSlowRequest is what etcd takes when its flag is 0.
+const defaultSlowRequest = 300 * time.Millisecond
+
 // defaultQuotaBytes is what etcd allows when its quota flag is 0.
 const defaultQuotaBytes = 2 << 30
 

@@ -10,11 +10,11 @@ import (
 // hold under the name of the program. It returns the first error of w.
 func Help(w io.Writer, program string) error {
 	var b strings.Builder
-	serve, command := program+" [serve] [flags]", "holdfast"
+	serve := program + " [serve] [flags]"
 	if program == etcdProgram {
-		serve, command = program+" [flags]", program
+		serve = program + " [flags]"
 	}
-	fmt.Fprintf(&b, "Usage:\n\n  %s\n    Start a member.\n\n  %s --version\n    Print the version and exit.\n\n", serve, command)
+	fmt.Fprintf(&b, "Usage:\n\n  %s\n    Start a member.\n\n  %s --version\n    Print the version and exit.\n\n", serve, program)
 	b.WriteString(wrap("A flag may be written --name value or --name=value. A setting comes from its flag, else from the "+
 		"environment variable HOLDFAST_NAME (dashes become underscores), else from ETCD_NAME, else it has its default. "+
 		"With --config-file every setting comes from that file.", "", 100))

@@ -210,6 +210,13 @@ func TestUnknownEnvironmentWarns(t *testing.T) {
 	}
 }
 
+func TestSlowRequestCannotBeOff(t *testing.T) {
+	c, _ := mustParse(t, "etcd", []string{"--warning-unary-request-duration=0"}, nil, nil)
+	if c.WarningUnaryRequestDuration != 300*time.Millisecond {
+		t.Error(c.WarningUnaryRequestDuration)
+	}
+}
+
 func TestQuotaAndConsole(t *testing.T) {
 	for value, want := range map[string]int64{"0": 2 << 30, "8GiB": 8 << 30, "-1": -1, "0x10": 16} {
 		c, _ := mustParse(t, "etcd", []string{"--quota-backend-bytes", value}, nil, nil)

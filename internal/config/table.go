@@ -149,7 +149,7 @@ var table = []Setting{
 	},
 	{
 		Name: "warning-unary-request-duration", Section: Logging, Kind: Duration, Default: "300ms", Min: 0, Max: int64(24 * time.Hour),
-		Help:  "A request that takes longer is logged.",
+		Help:  "A request that takes longer is logged. 0 means 300ms.",
 		field: func(c *Config) any { return &c.WarningUnaryRequestDuration },
 	},
 
