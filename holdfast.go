@@ -59,6 +59,7 @@ type Member struct {
 	dir      *datadir.Dir
 	db       *store.DB
 	log      *wal.Log
+	machine  *machine.Machine
 	node     *node.Node
 	server   *server.Server
 	registry *prometheus.Registry
@@ -180,7 +181,7 @@ func (m *Member) open(fs vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	mach, err := machine.Open(m.db, kv, machine.Options{})
+	m.machine, err = machine.Open(m.db, kv, machine.Options{})
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (m *Member) open(fs vfs.FS) error {
 	r, err := replica.Open(replica.Config{
 		Member:         id.Member,
 		Log:            m.log,
-		Machine:        mach,
+		Machine:        m.machine,
 		ElectionTicks:  election,
 		HeartbeatTicks: 1,
 		PreVote:        c.PreVote,
@@ -373,6 +374,11 @@ func (m *Member) release(clean bool) {
 	if m.stopNode != nil {
 		m.stopNode()
 		<-m.nodeDone
+	}
+	if m.machine != nil {
+		if err := m.machine.Close(); err != nil && clean {
+			m.logger.Warn("closing the machine failed", zap.Error(err))
+		}
 	}
 	if m.log != nil {
 		if err := m.log.Close(); err != nil && clean {

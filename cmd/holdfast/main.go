@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,6 +60,7 @@ func run(args []string) int {
 	root.AddCommand(inspect.Command())
 	cli.AddTo(root, cli.Version{Holdfast: server.Version, API: "3.7"})
 	root.SetArgs(rest)
+	root.SetContext(context.Background())
 	err := root.Execute()
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		fmt.Fprintf(os.Stderr, "holdfast: %v; \"holdfast --help\" lists the commands\n", err)
