@@ -28,6 +28,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // readyTimeout is how long a server may take until it answers; a machine under load needs a part of it.
@@ -68,10 +71,10 @@ type process struct {
 // for the URLs. The test's cleanup ends the server.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	return StartIn(t, t.TempDir(), flags...)
+	return StartIn(t, filepath.Join(t.TempDir(), "data"), flags...)
 }
 
-// StartIn is Start with a data directory that the caller chose.
+// StartIn is Start with a data directory that the caller chose; the server makes it if it does not exist.
 func StartIn(t testing.TB, dataDir string, flags ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, flags: flags, dataDir: dataDir, output: &output{}}
@@ -183,7 +186,14 @@ func (s *Server) run() error {
 
 // ready waits until the server answers a serializable read, which needs no leader and changes nothing.
 func (s *Server) ready(p *process) error {
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{s.client}, Logger: zap.NewNop()})
+	// The first attempts come before the server listens; the usual pause of a second after each would be most
+	// of what a test waits for.
+	pause := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.5, MaxDelay: 100 * time.Millisecond}
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints:   []string{s.client},
+		Logger:      zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: time.Second})},
+	})
 	if err != nil {
 		return err
 	}
