@@ -49,8 +49,10 @@ func makeDir(fs vfs.FS, dir string, noSync bool) error {
 	parents := []string{fs.PathDir(dir)}
 	for {
 		top := parents[len(parents)-1]
-		if _, err := fs.Stat(top); err == nil || !oserror.IsNotExist(err) || fs.PathDir(top) == top {
+		if _, err := fs.Stat(top); err == nil || fs.PathDir(top) == top {
 			break
+		} else if !oserror.IsNotExist(err) {
+			return err
 		}
 		parents = append(parents, fs.PathDir(top))
 	}
