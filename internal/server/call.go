@@ -163,18 +163,23 @@ func (s *Server) admit(ctx context.Context, m *method, versions *clientVersions)
 // panicked stops the member because a handler panicked with p. A request never gets an answer from state that may
 // be wrong: the call hangs until its connection ends with the process.
 func (s *Server) panicked(ctx context.Context, m *method, p any) error {
+	s.stopFor(m.full, p)
+	<-ctx.Done()
+	return rpctypes.ErrGRPCStopped
+}
+
+// stopFor stops the member because the handler named where panicked with p.
+func (s *Server) stopFor(where string, p any) {
 	err, ok := p.(error)
 	if !ok {
 		err = fmt.Errorf("%v", p)
 	}
 	if _, ok := p.(invariant.Violation); !ok {
-		err = fmt.Errorf("the handler of %s panicked: %w", m.full, err)
+		err = fmt.Errorf("the handler of %s panicked: %w", where, err)
 	}
-	s.log.Error("stopping: a request handler panicked", zap.String("method", m.full), zap.Error(err),
+	s.log.Error("stopping: a request handler panicked", zap.String("method", where), zap.Error(err),
 		zap.ByteString("stack", debug.Stack()))
 	s.o.Fail(err)
-	<-ctx.Done()
-	return rpctypes.ErrGRPCStopped
 }
 
 // unfinished answers for a method that this version does not serve.

@@ -94,3 +94,16 @@ func TestHealthMethodsAndMetrics(t *testing.T) {
 		}
 	}
 }
+
+// A panic behind an HTTP path stops the member too, and nothing is answered.
+func TestHTTPPanicStopsTheMember(t *testing.T) {
+	var failed error
+	s := New(newFakeNode(t), Options{Fail: func(err error) { failed = err }})
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler || failed == nil || !strings.Contains(failed.Error(), "planted") {
+			t.Errorf("the panic became %v, the member was stopped because of %v", p, failed)
+		}
+	}()
+	s.recovering(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("planted") })).
+		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+}

@@ -39,7 +39,24 @@ func (s *Server) HTTPHandler() http.Handler {
 	if s.o.Gatherer != nil {
 		mux.Handle("/metrics", promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{}))
 	}
-	return mux
+	return s.recovering(mux)
+}
+
+// recovering stops the member when h panics, as panicked does for gRPC; the answer is cut off.
+func (s *Server) recovering(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p)
+			default:
+				s.stopFor("HTTP "+r.URL.Path, p)
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // serveVersion answers with plain numbers, because clients split them at the dots and parse each part.

@@ -147,7 +147,6 @@ func (s *Server) newGRPC() *grpc.Server {
 			Time:    s.o.KeepAliveInterval,
 			Timeout: s.o.KeepAliveTimeout,
 		}),
-		grpc.SharedWriteBuffer(true),
 		grpc.WriteBufferSize(transportBuffer),
 		grpc.ReadBufferSize(transportBuffer),
 	}, s.o.GRPC...)...)
