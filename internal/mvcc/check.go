@@ -157,7 +157,7 @@ func (c *checker) hasChange(rev kind.Revision) (bool, error) {
 func (c *checker) history(ctx context.Context) error {
 	last := position{}
 	return c.view.history(ctx, 0, func(rev kind.Revision, sub uint32, record []byte) error {
-		if rev > last.revision+1 && last.revision > c.view.compacted {
+		if last.revision > 0 && rev > last.revision+1 && last.revision > c.view.compacted {
 			c.report("the history leads from revision %d to %d", last.revision, rev)
 		}
 		expected := uint32(0)

@@ -12,12 +12,10 @@ import (
 type DeleteOptions struct {
 	// Prev is told every deleted row, in key order. The row is valid until Prev returns. It may be nil.
 	Prev func(Row)
-	// Resume is the key at which a DeleteRange goes on that a crash has interrupted after Full was told it; nil
-	// starts at the front. What was deleted before stays deleted and is not counted again.
-	Resume []byte
-	// Full is told that the batch has grown past Options.SpillBytes. The machine writes the applied record of Fill
-	// and a cursor that holds next, and spills the batch; DeleteRange then goes on at next. If it is nil the batch
-	// grows without bound.
+	// Full is told that the batch has grown past Options.SpillBytes, with the key from which on nothing is deleted
+	// yet. The machine writes a cursor that names the command, and spills the batch; then DeleteRange goes on.
+	// After a crash the machine takes back with Undo what was spilled, and executes the command anew. If Full is
+	// nil the batch grows without bound.
 	Full func(next []byte)
 }
 
@@ -33,7 +31,7 @@ func (w *Writer) DeleteRange(iv command.Interval, o DeleteOptions) (deleted int6
 	if iv.Empty() {
 		return 0
 	}
-	if iv.Shape == command.Point && o.Resume == nil {
+	if iv.Shape == command.Point {
 		row, ok := w.Get(iv.Start)
 		if !ok {
 			return 0
@@ -45,12 +43,6 @@ func (w *Writer) DeleteRange(iv command.Interval, o DeleteOptions) (deleted int6
 		return 1
 	}
 	lower, upper := bounds(iv)
-	if o.Resume != nil {
-		w.resume()
-		if from := appendPrefix(nil, o.Resume); store.Compare(from, lower) > 0 {
-			lower = from
-		}
-	}
 	var rows []Row
 	var buffer []byte
 	for store.Compare(lower, upper) < 0 {
@@ -107,21 +99,4 @@ func (w *Writer) gather(lower, upper []byte, rows []Row, buffer []byte) ([]Row, 
 	}
 	store.Must("read keys to be deleted", s.err())
 	return rows, buffer, false
-}
-
-// resume takes up a command whose first changes are in the store since before a crash.
-func (w *Writer) resume() {
-	w.goBlind()
-	it := w.batch.Iter(appendHistoryKey(nil, w.revision+1, 0), appendHistoryKey(nil, w.revision+2, 0))
-	defer it.Close()
-	if it.Last() {
-		_, sub, ok := splitHistoryKey(it.Key())
-		invariant.Check(ok, "a key of the history has no revision: %x", it.Key())
-		w.sub, w.changed = max(w.sub, sub+1), true
-		// The events before the crash are not known here any more.
-		if w.unlisted == 0 {
-			clear(w.events[w.first:])
-			w.events, w.unlisted = w.events[:w.first], w.revision+1
-		}
-	}
 }

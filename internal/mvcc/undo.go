@@ -1,63 +1,67 @@
 package mvcc
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/cockroachdb/pebble/v2"
 
 	"holdfast/internal/kind"
 	"holdfast/internal/store"
 )
 
-// undoRecords is how many changes one batch of Undo takes back.
-const undoRecords = 20_000
+// undoChanges is how many changes one batch of Undo takes back.
+const undoChanges = 4096
 
-// Undo takes back every change above a revision: what a command that was spilled in part has left in the store of a
-// member that stopped before the command was finished. Nobody has seen those changes; nobody may read or write
-// meanwhile. It may be interrupted and begun again, and memory stays bounded whatever the number of changes.
-// Counters are not its business: the applied record of a spill holds those of the moment before the command.
-func Undo(db *store.DB, above kind.Revision) error {
-	if err := undo(db, above); err != nil {
-		return fmt.Errorf("take back the changes above revision %d: %w", above, err)
+// Undo takes back every change above a revision, newest last, in bounded batches. It is for a command that was
+// spilled in part when the process ended: nothing that is older was overwritten, so deleting what is newer restores
+// the state before. It may be interrupted and repeated. Nobody may write or read above the revision meanwhile, and
+// no answer above it may have been given.
+func Undo(db *store.DB, to kind.Revision) error {
+	for {
+		more, err := undoSome(db, to)
+		if err != nil {
+			return store.WrapRead("take back a command that was interrupted", err)
+		}
+		if !more {
+			return nil
+		}
 	}
-	return nil
 }
 
-func undo(db *store.DB, above kind.Revision) (err error) {
+func undoSome(db *store.DB, to kind.Revision) (more bool, err error) {
+	lower := position{revision: to + 1}.key()
 	_, upper := store.FamilyBounds(store.FamilyHistory)
-	it, err := db.NewIter(&pebble.IterOptions{LowerBound: appendHistoryKey(nil, above+1, 0), UpperBound: upper})
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return store.WrapRead("open an iterator over the history", err)
+		return false, err
 	}
-	defer func() { err = errors.Join(err, store.WrapRead("close an iterator over the history", it.Close())) }()
+	defer it.Close()
 	b := db.NewBatch()
-	defer func() { err = errors.Join(err, b.Close()) }()
-	var version []byte
-	for ok := it.First(); ok; ok = it.Next() {
+	defer b.Close()
+	n := 0
+	var key []byte
+	ok := it.First()
+	for ; ok && n < undoChanges; ok, n = it.Next(), n+1 {
+		rev, _, sound := splitHistoryKey(it.Key())
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return store.WrapRead("read the history", err)
+			return false, err
 		}
-		rev, sub, ok := splitHistoryKey(it.Key())
-		c, sound := decodeChange(value)
-		if !ok || !sound {
-			return corrupt("change %d of revision %d in the history cannot be read", sub, rev)
+		c, known := decodeChange(value)
+		if !sound || !known {
+			return false, corrupt("a record of the history at %x is not what was written", it.Key())
 		}
-		// A change and its record go together, so that an interruption leaves no version that nobody knows of.
-		version = appendVersionKey(version[:0], c.key, rev)
-		if err := errors.Join(b.Delete(version, nil), b.Delete(it.Key(), nil)); err != nil {
-			return err
-		}
-		if b.Count() >= 2*undoRecords {
-			if err := b.Commit(pebble.NoSync); err != nil {
-				return store.WrapRead("commit a batch", err)
-			}
-			b.Reset()
+		key = appendVersionKey(key[:0], c.key, rev)
+		if err := b.Delete(key, nil); err != nil {
+			return false, err
 		}
 	}
-	if err := it.Error(); err != nil {
-		return store.WrapRead("read the history", err)
+	if err := it.Error(); err != nil || n == 0 {
+		return false, err
 	}
-	return store.WrapRead("commit a batch", b.Commit(pebble.NoSync))
+	if ok {
+		upper = it.Key()
+	}
+	if err := b.DeleteRange(lower, upper, nil); err != nil {
+		return false, err
+	}
+	return ok, commit(b)
 }

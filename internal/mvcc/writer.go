@@ -34,8 +34,8 @@ type Writer struct {
 
 	counts Counts
 
-	// rows are the own writes by key. When they are too many, or a crash has taken those of a command that goes
-	// on after it, the Writer is blind: it asks batch and store instead, and Publish empties the row cache.
+	// rows are the own writes by key. When they are too many the Writer is blind: it asks batch and store instead,
+	// and Publish empties the row cache.
 	rows  map[string]pending
 	blind bool
 
@@ -261,7 +261,7 @@ func (w *Writer) before(key []byte, prev Row) (previous kind.Revision, again boo
 	if prev.Exists() && prev.Mod < rev {
 		return prev.Mod, false
 	}
-	// The change is in the batch or, after a spill or a crash, in the store.
+	// The change is in the batch or, after a spill, in the store.
 	w.key = appendVersionKey(w.key[:0], key, rev)
 	value, ok := w.batch.Get(w.key)
 	if !ok {
@@ -290,7 +290,8 @@ func (w *Writer) before(key []byte, prev Row) (previous kind.Revision, again boo
 	return previous, true
 }
 
-// subOf finds the number of the change that put key at rev. It is for a command that goes on after a crash.
+// subOf finds the number of the change that put key at rev. It is for a blind
+// Writer, which nobody but a delete of very many keys makes.
 func (w *Writer) subOf(key []byte, rev kind.Revision) uint32 {
 	it := w.batch.Iter(appendHistoryKey(nil, rev, 0), appendHistoryKey(nil, rev+1, 0))
 	defer it.Close()
