@@ -5,6 +5,9 @@ package config
 // Together with the rows that are not Holdfast's own it is the whole list of etcd's flags; a test holds that.
 var missing = map[string]bool{}
 
+// onlyInFile are the keys that only etcd's configuration file has.
+var onlyInFile = []string{"client-transport-security", "peer-transport-security", "discovery-config", "socket-options"}
+
 func init() {
 	for _, name := range []string{
 		"wal-dir", "initial-election-tick-advance", "listen-client-http-urls", "max-wals", "max-snapshots", "memory-mlock",
@@ -40,8 +43,7 @@ func init() {
 	} {
 		missing[name] = true
 	}
-	// Keys that only etcd's configuration file has.
-	for _, name := range []string{"client-transport-security", "peer-transport-security", "discovery-config", "socket-options"} {
+	for _, name := range onlyInFile {
 		missing[name] = true
 	}
 }

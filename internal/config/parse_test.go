@@ -288,3 +288,27 @@ func TestTable(t *testing.T) {
 		t.Errorf("%d rows in the table, %d in the sections", len(table), len(seen))
 	}
 }
+
+// The rows that are not Holdfast's own and the list of what is missing are together exactly etcd's flags.
+func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
+	content, err := os.ReadFile("testdata/etcd-3.7-flags.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	etcd := strings.Fields(string(content))
+	for _, name := range etcd {
+		if _, ok := lookup(name); !ok && !missing[name] {
+			t.Errorf("--%s is neither in the table nor in the list of what is missing", name)
+		}
+	}
+	for name := range missing {
+		if !slices.Contains(etcd, name) && !slices.Contains(onlyInFile, name) {
+			t.Errorf("--%s is listed as missing, but etcd does not have it", name)
+		}
+	}
+	for _, s := range Flags() {
+		if s.Own == slices.Contains(etcd, s.Name) {
+			t.Errorf("--%s: Own is %v", s.Name, s.Own)
+		}
+	}
+}
