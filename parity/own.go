@@ -58,7 +58,7 @@ func ownRules(name string, h *hashes, o Operation, a Answer) []string {
 		if m.RaftAppliedIndex > m.RaftIndex || m.RaftAppliedIndex == 0 {
 			complain("applied index %d against index %d", m.RaftAppliedIndex, m.RaftIndex)
 		}
-		if m.DbSize < m.DbSizeInUse || m.DbSizeInUse <= 0 {
+		if m.DbSize < m.DbSizeInUse || m.DbSizeInUse < 0 || m.DbSize <= 0 {
 			complain("dbSize %d against dbSizeInUse %d", m.DbSize, m.DbSizeInUse)
 		}
 		if m.RaftTerm == 0 || m.RaftTerm != m.Header.GetRaftTerm() {

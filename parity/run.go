@@ -122,7 +122,7 @@ func (r *Run) compare(title string, o Operation) (done bool, left, right Answer)
 	})
 	left, right = answers[0], answers[1]
 	var reasons []string
-	for _, d := range unexcused(r.state, o, Compare(left, right)) {
+	for _, d := range unexcused(r.state, o, left, right) {
 		reasons = append(reasons, d.String())
 	}
 	for side, s := range []System{r.Left, r.Right} {
