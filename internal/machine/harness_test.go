@@ -53,7 +53,11 @@ func createRig(t testing.TB, fs vfs.FS, mo mvcc.Options, o Options) *rig {
 
 func openRig(t testing.TB, fs vfs.FS, mo mvcc.Options, o Options) *rig {
 	t.Helper()
-	db, err := store.Open(fs, "store", testIdentity, store.Options{BlockCacheBytes: 4 << 20, MemTableBytes: 4 << 20})
+	so := store.Options{BlockCacheBytes: 4 << 20, MemTableBytes: 4 << 20}
+	if _, measuring := t.(*testing.B); measuring {
+		so = store.Options{}
+	}
+	db, err := store.Open(fs, "store", testIdentity, so)
 	if err != nil {
 		t.Fatal(err)
 	}

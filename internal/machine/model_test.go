@@ -346,7 +346,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		fs := vfs.NewMem()
-		mo := mvcc.Options{SpillBytes: 1, PendingRows: 1 + random.IntN(20), RowCacheBytes: -1 + int64(random.IntN(2))*(1<<20)}
+		mo := mvcc.Options{PendingRows: 1 + random.IntN(20), RowCacheBytes: -1 + int64(random.IntN(2))*(1<<20)}
 		r := createRig(t, fs, mo, Options{})
 		m := newModel()
 		for step := range 400 {

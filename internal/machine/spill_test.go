@@ -95,7 +95,12 @@ func TestSpillCrash(t *testing.T) {
 			t.Fatalf("entry %d with spills gives\n%s\nwithout\n%s", i, d, want[i])
 		}
 	}
-	r.close(false)
+	r.close(true)
+	if reopened := openRig(t, fs, mo, Options{}); reopened.cursor != nil || reopened.dump() != want[len(want)-1] {
+		t.Fatalf("after a clean stop the cursor is %+v", reopened.cursor)
+	} else {
+		reopened.close(false)
+	}
 	if uint64(replies) != wantReplies || spills < 20 {
 		t.Fatalf("%d replies, %d commands, %d spills", replies, wantReplies, spills)
 	}
