@@ -72,10 +72,23 @@ type Member struct {
 
 	mu struct {
 		sync.Mutex
-		err    error
-		closed bool
+		err      error
+		closed   bool
+		storeErr error // a failure of the store that came before there was a node to tell
+		failNode func(error)
 	}
 }
+
+// ErrStillOpen is what Close returns when it has given up waiting: the member serves nothing any more and nothing that
+// it acknowledged is lost, but its files are open, and its directory locked, until the process ends.
+var ErrStillOpen = errors.New("the member has stopped serving, but a part of it did not end in time; its files stay open until the process exits")
+
+// closeTimeout is how long Close waits for what is below the server. The engine may have lost a goroutine that a
+// writer waits for, and then that writer never ends; the log is safe without it.
+const closeTimeout = 5 * time.Second
+
+// serverTimeout is how long the requests under way may take to finish when the member stops.
+const serverTimeout = time.Second
 
 // Start opens the data directory, makes a new member in it if it is empty, recovers what is there, and serves clients.
 // It returns when the member serves. ctx bounds the start alone.
@@ -113,11 +126,19 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 			m.finish(err)
 		}
 	}()
+	// A failure is told at once: Run may never return after it, if a goroutine waits for a part of the engine that is
+	// gone.
+	go func() {
+		select {
+		case <-m.node.Failed():
+			m.finish(m.node.Status().Failed)
+		case <-m.nodeDone:
+		}
+	}()
 	select {
 	case <-m.node.Ready():
 	case <-m.node.Failed():
-		<-m.nodeDone
-		return nil, m.Err()
+		return nil, m.node.Status().Failed
 	case <-ctx.Done():
 		return nil, fmt.Errorf("start: the log is still being applied: %w", ctx.Err())
 	}
@@ -217,7 +238,11 @@ func (m *Member) open(fs vfs.FS) error {
 		SweepKeys:       int(c.CompactionBatchLimit),
 	})
 	m.node.Register(m.registry)
-	return nil
+	m.mu.Lock()
+	m.mu.failNode = m.node.Fail
+	early := m.mu.storeErr
+	m.mu.Unlock()
+	return early
 }
 
 // orOff turns the settings' "0 switches it off" into the cache's own sign for that.
@@ -229,13 +254,19 @@ func orOff(bytes int64) int64 {
 }
 
 // storeFailed is told by the engine of a failure that nobody has asked about, such as a broken table met in a
-// compaction.
+// compaction. The engine may hold its locks meanwhile, so nothing here waits for anything: Fail closes channels and
+// takes the lock of the node's queue, which nobody holds while calling the engine.
 func (m *Member) storeFailed(err error) {
-	if m.node == nil {
-		m.logger.Error("the store failed while it was being opened", zap.Error(err))
-		return
+	err = fmt.Errorf("the store: %w", err)
+	m.mu.Lock()
+	fail := m.mu.failNode
+	if fail == nil {
+		m.mu.storeErr = err // open returns it
 	}
-	m.node.Fail(fmt.Errorf("the store: %w", err))
+	m.mu.Unlock()
+	if fail != nil {
+		fail(err)
+	}
 }
 
 // modes are the real disk's permissions; other file systems have none.
@@ -343,6 +374,10 @@ func (m *Member) finish(err error) {
 
 // Close stops the member: it lets the requests under way finish, for as long as a second, closes the ports, and leaves
 // the directory as a start likes it best. It returns the failure that ended the member before, if there was one.
+//
+// What is below the server gets five seconds. If the engine has failed in such a way that a goroutine waits for it for
+// ever, or if a command is being applied that takes longer, Close leaves the files open and returns ErrStillOpen,
+// joined to the failure: a program that wants to open the directory again has to be started anew.
 func (m *Member) Close() error {
 	m.mu.Lock()
 	if m.mu.closed {
@@ -355,15 +390,37 @@ func (m *Member) Close() error {
 		close(m.done)
 	}
 	m.mu.Unlock()
-	m.release(failed == nil)
+	if !m.release(failed == nil) {
+		return errors.Join(failed, ErrStillOpen)
+	}
 	return failed
 }
 
-// release closes what is open, top down. The order matters: callers are let go before the node that answers them, the
-// node before the log and the store that its goroutines use, the directory's lock last of all.
-func (m *Member) release(clean bool) {
+// release closes what is open, top down, and reports whether all of it is closed. The order matters: callers are let
+// go before the node that answers them, the node before the log and the store that its goroutines use, the
+// directory's lock last of all.
+func (m *Member) release(clean bool) (closed bool) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.stopServing()
+		if m.stopNode != nil {
+			m.stopNode()
+			<-m.nodeDone
+		}
+		m.closeFiles(clean)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(serverTimeout + closeTimeout):
+		return false
+	}
+}
+
+func (m *Member) stopServing() {
 	if m.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
 		m.server.GracefulStop(ctx)
 		cancel()
 	}
@@ -371,10 +428,10 @@ func (m *Member) release(clean bool) {
 		_ = l.Close() // the server has closed those it served
 	}
 	m.serving.Wait()
-	if m.stopNode != nil {
-		m.stopNode()
-		<-m.nodeDone
-	}
+}
+
+// closeFiles closes the machine, the log, the store and the directory. Nothing uses them any more.
+func (m *Member) closeFiles(clean bool) {
 	if m.machine != nil {
 		if err := m.machine.Close(); err != nil && clean {
 			m.logger.Warn("closing the machine failed", zap.Error(err))

@@ -71,7 +71,13 @@ func serve(program string, args []string) int {
 	case <-m.Done():
 	}
 	started := time.Now()
-	if err := m.Close(); err != nil {
+	err = m.Close()
+	if err != nil && m.Err() == nil {
+		// Asked to end, and nothing is lost: the log holds all that was acknowledged.
+		logger.Warn(err.Error())
+		return exitOK
+	}
+	if err != nil {
 		fail(logger, console, "the member stopped: "+err.Error())
 		return exitFailed
 	}
