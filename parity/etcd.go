@@ -84,8 +84,12 @@ func (e *Etcd) Restart(Restart) error {
 
 // Close implements System.
 func (e *Etcd) Close() error {
+	if e.server == nil {
+		return nil
+	}
 	e.conn.Close()
 	e.server.Close()
+	e.server = nil
 	return nil
 }
 
