@@ -22,6 +22,9 @@ import (
 	"holdfast/internal/server"
 )
 
+// version is what the client's version command prints.
+var version = cli.Version{Holdfast: server.Version, API: "3.7"}
+
 func main() { os.Exit(run(os.Args)) }
 
 // run picks the program by the name it was called by and the first argument.
@@ -30,7 +33,7 @@ func run(args []string) int {
 	case "etcd":
 		return serve("etcd", args[1:])
 	case "etcdctl":
-		return cli.Main(args, os.Stdin, os.Stdout, os.Stderr)
+		return cli.Main(version, args, os.Stdin, os.Stdout, os.Stderr)
 	}
 	rest := args[1:]
 	switch {
@@ -58,7 +61,7 @@ func run(args []string) int {
 		Run:                func(_ *cobra.Command, args []string) { os.Exit(serve("holdfast", args)) },
 	})
 	root.AddCommand(inspect.Command())
-	cli.AddTo(root, cli.Version{Holdfast: server.Version, API: "3.7"})
+	cli.AddTo(root, version)
 	root.SetArgs(rest)
 	root.SetContext(context.Background())
 	err := root.Execute()

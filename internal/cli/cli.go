@@ -63,13 +63,13 @@ func AddTo(root *cobra.Command, v Version) {
 
 // Main runs the client as a program of its own. args[0] is the name it was called by; it may be a path. It
 // returns the code to exit with and leaves the process running.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func Main(v Version, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	name := "holdfastctl"
 	if len(args) > 0 {
 		name, args = filepath.Base(args[0]), args[1:]
 	}
 	allowPrefixes()
-	f := &family{version: BuildVersion(), globals: &globals{}}
+	f := &family{version: v, globals: &globals{}}
 	root := &cobra.Command{
 		Use:   name,
 		Short: "Reads and writes the keys of a Holdfast or etcd cluster.",

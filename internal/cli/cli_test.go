@@ -12,6 +12,9 @@ import (
 	"holdfast/internal/servertest"
 )
 
+// testVersion is what the version command prints in these tests.
+var testVersion = Version{Holdfast: "0.0.0", API: "3.7"}
+
 // outcome is what one run of the client did.
 type outcome struct {
 	stdout, stderr string
@@ -20,7 +23,7 @@ type outcome struct {
 
 func client(stdin string, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
-	code := Main(append([]string{"etcdctl"}, args...), strings.NewReader(stdin), &stdout, &stderr)
+	code := Main(testVersion, append([]string{"etcdctl"}, args...), strings.NewReader(stdin), &stdout, &stderr)
 	return outcome{stdout.String(), stderr.String(), code}
 }
 

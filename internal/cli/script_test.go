@@ -111,7 +111,7 @@ func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool)
 			t.Fatalf("%s did not run", *etcdctl)
 		}
 	} else {
-		code = Main(append([]string{"etcdctl"}, full...), strings.NewReader(stdin), &stdout, &stderr)
+		code = Main(testVersion, append([]string{"etcdctl"}, full...), strings.NewReader(stdin), &stdout, &stderr)
 	}
 	var b strings.Builder
 	rest := blot(args, stdout.String(), endpoint)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	etcdversion "go.etcd.io/etcd/api/v3/version"
@@ -14,16 +13,6 @@ type Version struct {
 	Holdfast string
 	// API is the version of the etcd API that it speaks, as "3.7".
 	API string
-}
-
-// BuildVersion is the version of the running binary: the version that the Go toolchain stamped into it, or
-// "devel" in a build that bears none, and the etcd API of the wire types it was built with.
-func BuildVersion() Version {
-	v := Version{Holdfast: "devel", API: etcdversion.APIVersion}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		v.Holdfast = info.Main.Version
-	}
-	return v
 }
 
 func (f *family) versionCommand() *cobra.Command {
