@@ -50,11 +50,22 @@ func DefaultConfig() Config { return config.Default("holdfast") }
 type Options struct {
 	FS     vfs.FS      // every file goes through it; nil means the disk
 	Logger *zap.Logger // nil means no log
+
+	sizes sizes
+}
+
+// sizes are those of files and of what is kept in memory for them. Zero values stand for the defaults; tests on a
+// file system in memory make them small, so that everything that files do happens often.
+type sizes struct {
+	segmentBytes  int64  // of a segment of the log
+	memTableBytes uint64 // of a memtable of the store
+	flushLogBytes int64  // of the log, after which the store is flushed
 }
 
 // Member is a running member.
 type Member struct {
 	config   Config
+	sizes    sizes
 	logger   *zap.Logger
 	dir      *datadir.Dir
 	db       *store.DB
@@ -101,6 +112,7 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 	}
 	m := &Member{
 		config:   c,
+		sizes:    o.sizes,
 		logger:   o.Logger,
 		registry: prometheus.NewRegistry(),
 		nodeDone: make(chan struct{}),
@@ -177,6 +189,9 @@ func (m *Member) open(fs vfs.FS) error {
 		m.logger.Warn(w)
 	}
 	if dir.Fresh() {
+		if err := c.CheckBootstrap(); err != nil {
+			return err
+		}
 		if err := m.initialise(fs); err != nil {
 			return fmt.Errorf("make a new member in %s: %w", c.DataDir, err)
 		}
@@ -184,6 +199,7 @@ func (m *Member) open(fs vfs.FS) error {
 	id := dir.Identity()
 	m.db, err = store.Open(fs, dir.StoreDir(), id, store.Options{
 		BlockCacheBytes: c.BlockCacheBytes,
+		MemTableBytes:   m.sizes.memTableBytes,
 		Logf:            func(format string, args ...any) { m.logger.Debug(fmt.Sprintf(format, args...)) },
 		OnFailure:       m.storeFailed,
 	})
@@ -194,7 +210,11 @@ func (m *Member) open(fs vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position}, wal.Options{NoSync: c.UnsafeNoFsync, Logf: warn})
+	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position}, wal.Options{
+		SegmentBytes: m.sizes.segmentBytes,
+		NoSync:       c.UnsafeNoFsync,
+		Logf:         warn,
+	})
 	if err != nil {
 		return err
 	}
@@ -234,6 +254,7 @@ func (m *Member) open(fs vfs.FS) error {
 		FS:              fs,
 		Dir:             c.DataDir,
 		MinFreeBytes:    uint64(c.MinFreeBytes),
+		FlushLogBytes:   m.sizes.flushLogBytes,
 		SweepPause:      c.CompactionSleepInterval,
 		SweepKeys:       int(c.CompactionBatchLimit),
 	})
@@ -287,7 +308,10 @@ func randomNumber() uint64 {
 // listen opens the client ports and serves them.
 func (m *Member) listen() error {
 	c := &m.config
-	quota, _ := c.Quota()
+	reported, limited := c.Quota()
+	if !limited {
+		reported = -1 // as etcd reports that there is none; 0 would make alerts on the share that is used fire
+	}
 	var lc net.ListenConfig
 	for _, u := range c.ListenClientURLs {
 		l, err := listenURL(&lc, u)
@@ -306,7 +330,7 @@ func (m *Member) listen() error {
 		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,
 		KeepAliveInterval:    c.GRPCKeepAliveInterval,
 		KeepAliveTimeout:     c.GRPCKeepAliveTimeout,
-		QuotaBytes:           quota,
+		QuotaBytes:           reported,
 		SlowRequest:          c.WarningUnaryRequestDuration,
 		Fail:                 m.node.Fail,
 	})

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # The lab runs on Debian's Python client, and the command line is compared with Debian's etcdctl.
 missing=()
 command -v etcdctl >/dev/null || missing+=(etcd-client)
-python3 -c 'import etcd3' 2>/dev/null || missing+=(python3-etcd3)
+/usr/bin/python3 -c 'import etcd3' 2>/dev/null || missing+=(python3-etcd3)
 if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq

@@ -121,10 +121,11 @@ const defaultSlowRequest = 300 * time.Millisecond
 const defaultQuotaBytes = 2 << 30
 
 // Quota returns the size in bytes that the live data may reach before writes are refused; ok is false when
-// there is no quota. 0 in the flag means 2 GiB and a negative value none, as in etcd.
+// there is no quota. A negative value in the flag means none; 0 means 2 GiB under the name etcd, and none under
+// the name holdfast, where the disk is the limit.
 func (c *Config) Quota() (bytes int64, ok bool) {
 	switch {
-	case c.QuotaBackendBytes < 0:
+	case c.QuotaBackendBytes < 0, c.QuotaBackendBytes == 0 && c.Program != "etcd":
 		return 0, false
 	case c.QuotaBackendBytes == 0:
 		return defaultQuotaBytes, true

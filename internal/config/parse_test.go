@@ -225,6 +225,11 @@ func TestQuotaAndConsole(t *testing.T) {
 			t.Errorf("quota %s: %d, %v", value, bytes, ok)
 		}
 	}
+	if c, _ := mustParse(t, "holdfast", nil, nil, nil); true {
+		if bytes, ok := c.Quota(); ok {
+			t.Errorf("under the name holdfast there is a quota of %d bytes without one being set", bytes)
+		}
+	}
 	for _, x := range []struct {
 		program, args string
 		terminal      bool

@@ -51,7 +51,7 @@ var table = []Setting{
 	},
 	{
 		Name: "quota-backend-bytes", Section: Member, Kind: Bytes, Default: "0",
-		Help:  "How large the live data may grow before writes are refused. 0 means 2GiB; a negative value means no limit.",
+		Help:  "How large the live data may grow before writes are refused; deleting brings it down again. A negative value means no limit. 0 means 2GiB under the name etcd, and no limit but the disk's under the name holdfast.",
 		field: func(c *Config) any { return &c.QuotaBackendBytes },
 	},
 	{
