@@ -30,6 +30,8 @@ type Run struct {
 	// Filled by Do.
 	Outcomes Outcomes
 	Failures []Failure
+	// Done are the operations in their order, for Shrink.
+	Done []Operation
 
 	state  *State
 	index  int
@@ -54,7 +56,7 @@ func (f Failure) String() string {
 // Do runs the corners and then the drawn operations, until it has found MaxFailures differences. The error is of the systems: one
 // that did not start again, for example.
 func (r *Run) Do() error {
-	r.Outcomes, r.Failures, r.state, r.index = Outcomes{}, nil, NewState(), 0
+	r.Outcomes, r.Failures, r.Done, r.state, r.index = Outcomes{}, nil, nil, NewState(), 0
 	r.hashes = [2]hashes{newHashes(r.Left), newHashes(r.Right)}
 	if r.Services == nil {
 		r.Services = services
@@ -91,6 +93,7 @@ func (r *Run) Do() error {
 // step executes one operation on both systems and compares. It reports whether the run has seen enough.
 func (r *Run) step(title string, o Operation) (done bool, err error) {
 	defer func() { r.index++ }()
+	r.Done = append(r.Done, o)
 	if o.IsRestart() {
 		if err := r.both(func(_ int, s System) error { return s.Restart(o.Restart) }); err != nil {
 			return true, fmt.Errorf("seed %d, operation %d: %w", r.Seed, r.index, err)
