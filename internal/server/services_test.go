@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -370,4 +371,26 @@ func TestClientVersionsAreBounded(t *testing.T) {
 	if n := len(v.mu.counts); n > maxClientVersions+1 {
 		t.Errorf("1000 versions made %d labels", n)
 	}
+}
+
+// The call whose handler panicked hangs until its connection ends.
+func TestPanicIsNeverAnswered(t *testing.T) {
+	s := New(newFakeNode(t), Options{Fail: func(error) {}})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := false
+		go func() {
+			_ = s.panicked(ctx, s.methods[0], "planted")
+			ended = true
+		}()
+		synctest.Wait()
+		if ended {
+			t.Error("the call was answered")
+		}
+		cancel()
+		synctest.Wait()
+		if !ended {
+			t.Error("the call outlives its connection")
+		}
+	})
 }
