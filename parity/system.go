@@ -3,8 +3,9 @@ package parity
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -56,19 +57,23 @@ func dial(address string, interceptors ...grpc.DialOption) (*grpc.ClientConn, er
 	return grpc.NewClient("passthrough:///"+address, options...)
 }
 
-// freeAddress returns a loopback address that nothing listened on a moment ago. It lies below the ports that the system gives to outgoing
-// connections, lest one of those sit on it while the server restarts.
+// freeAddress returns a loopback address that nothing listens on. It lies below the ports that the system gives to outgoing connections,
+// and in a block that is this process's own among its neighbours, lest somebody sits on it while the server restarts.
 func freeAddress() (string, error) {
-	const lowest, highest = 11_000, 32_000
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest)))
+	const lowest, blocks, blockPorts = 11_000, 500, 40
+	first := lowest + os.Getpid()%blocks*blockPorts
+	for range blockPorts {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+int(nextPort.Add(1))%blockPorts))
 		if err == nil {
 			defer l.Close()
 			return l.Addr().String(), nil
 		}
 	}
-	return "", fmt.Errorf("find a free port: a hundred ports between %d and %d are taken", lowest, highest)
+	return "", fmt.Errorf("find a free port: all from %d on are taken, %d in number", first, blockPorts)
 }
+
+// nextPort goes round the block, so that an address is not given out again at once.
+var nextPort atomic.Int64
 
 // waitServing returns once the server answers Status with its storage version decided, or with the last error after the given time.
 // etcd decides the version a moment after it begins to serve; until then its answers are not yet those of a running member.
