@@ -53,8 +53,8 @@ func appendTail(dst []byte, more bool, count int64) []byte {
 	return appendNumber(dst, tagCount, count)
 }
 
-// errNoRoom says that the budget has no room for an answer to grow; it never leaves the package.
-var errNoRoom = errors.New("no room in the answer budget")
+// errLarge says that an answer is too large to be built without a reservation; it never leaves the package.
+var errLarge = errors.New("the answer needs a reservation")
 
 // query is one Range on its way: what is asked, at which revision, and where it is read.
 type query struct {
@@ -97,10 +97,8 @@ func newQuery(ctx context.Context, r command.Range, s *scan, b *budget) *query {
 // run answers q. The head of the answer is what the header will say.
 func (q *query) run(head kind.Revision) (Answer, error) {
 	body, err := q.build(sizes{})
-	if errors.Is(err, errNoRoom) {
-		// Whoever cannot grow gives up what it holds and waits for the whole in line, so that two who grow
-		// cannot wait for each other.
-		q.account.release()
+	if errors.Is(err, errLarge) {
+		// It waits for the whole and holds nothing until then, so that no two can wait for each other (V6).
 		var need sizes
 		if need, err = q.measure(); err == nil {
 			if err = q.account.await(q.ctx, need.total()); err == nil {
@@ -290,7 +288,7 @@ func (q *query) take(dst []byte) ([]byte, error) {
 	}
 	dst, ok := q.account.grow(dst, len(b)+6+tailLen)
 	if !ok {
-		return dst, errNoRoom
+		return dst, errLarge
 	}
 	q.kvs++
 	if q.piece {

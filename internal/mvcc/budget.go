@@ -146,7 +146,8 @@ func (r *reservation) back(n int64) {
 	r.budget.mu.Unlock()
 }
 
-// account is the memory of one answer while it is being built.
+// account is the memory of one answer while it is being built. An answer that turns out large is measured, which
+// reads no values and takes a fraction of the time, so that it gets exactly what it needs and is copied once.
 type account struct {
 	budget *budget
 	held   *reservation // nil until the answer is large
@@ -156,39 +157,36 @@ type account struct {
 type accountMode uint8
 
 const (
-	growing  accountMode = iota // take bytes as they are needed, if they are there
-	measured                    // all bytes have been taken
+	small    accountMode = iota // only what needs no reservation
+	measured                    // all bytes have been reserved
 	forced                      // the applier: take what is needed
 )
 
-// take reserves n bytes for a buffer; false means that they are not there, and the whole must be measured.
+// take reserves n bytes for a buffer; false means that the answer is large and must be measured.
 func (a *account) take(n int) bool {
-	if n <= freeBytes || a.mode == measured {
+	switch {
+	case n <= freeBytes || a.mode == measured:
 		return true
+	case a.mode == small:
+		return false
 	}
 	if a.held == nil {
 		a.held = &reservation{budget: a.budget}
 	}
-	if a.mode == forced {
-		a.held.force(int64(n))
-		return true
-	}
-	return a.held.try(int64(n))
+	a.held.force(int64(n))
+	return true
 }
 
 // give takes back a reservation of n bytes that take has made.
 func (a *account) give(n int) {
-	if n > freeBytes && a.mode != measured {
+	if n > freeBytes && a.mode == forced {
 		a.held.give(int64(n))
 	}
 }
 
-// await gives up what is held and waits for n bytes.
+// await waits for the n bytes of a measured answer.
 func (a *account) await(ctx context.Context, n int) error {
-	if a.held == nil {
-		a.held = &reservation{budget: a.budget}
-	}
-	a.held.release()
+	a.held = &reservation{budget: a.budget}
 	if n > freeBytes {
 		if err := a.held.wait(ctx, int64(n)); err != nil {
 			return err
@@ -211,12 +209,15 @@ func (a *account) release() {
 	}
 }
 
-// grow returns b with room for n bytes more, and false if the budget has none.
+// grow returns b with room for n bytes more, and false if the answer must be measured first.
 func (a *account) grow(b []byte, n int) ([]byte, bool) {
 	if len(b)+n <= cap(b) {
 		return b, true
 	}
 	size := max(len(b)+n, 2*cap(b), 512)
+	if a.mode == small && len(b)+n <= freeBytes {
+		size = min(size, freeBytes)
+	}
 	if !a.take(size) {
 		return b, false
 	}

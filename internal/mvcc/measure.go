@@ -39,6 +39,10 @@ func (q *query) measure() (sizes, error) {
 			}
 		}
 		n := q.scan.it.ValueLen()
+		if q.form != formWhole && !(sorts && q.form == formHead) {
+			// The front of a row: the key with its tag and length, and at most four numbers.
+			n = min(n, len(q.scan.prefix)+6+4*11)
+		}
 		if sorts {
 			need.rows++
 			if q.light() {

@@ -54,7 +54,7 @@ func (q *query) sorted(dst []byte, need sizes) ([]byte, error) {
 		if len(items) == cap(items) {
 			size := max(64, 2*cap(items))
 			if !q.account.take(size * itemBytes) {
-				return dst, errNoRoom
+				return dst, errLarge
 			}
 			items = append(make([]item, 0, size), items...)
 			q.account.give(reserved)
@@ -115,7 +115,7 @@ func (q *query) collect(items []item, scratch []byte) ([]item, []byte, error) {
 	it.length = uint32(len(part))
 	scratch, ok := q.account.grow(scratch, len(part))
 	if !ok {
-		return items, scratch, errNoRoom
+		return items, scratch, errLarge
 	}
 	return append(items, it), append(scratch, part...), nil
 }
@@ -158,7 +158,7 @@ func (q *query) emit(dst []byte, it item, scratch []byte) ([]byte, error) {
 	}
 	dst, ok := q.account.grow(dst, len(part)+6+tailLen)
 	if !ok {
-		return dst, errNoRoom
+		return dst, errLarge
 	}
 	q.kvs++
 	return appendKv(dst, part), nil
