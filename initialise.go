@@ -45,7 +45,10 @@ func (m *Member) initialise(fs vfs.FS) error {
 		if err := store.Create(fs, storeDir, id, genesis); err != nil {
 			return err
 		}
-		return wal.Create(fs, logDir, id, kind.Position{Index: 1, Term: 1}, wal.Options{NoSync: c.UnsafeNoFsync})
+		return wal.Create(fs, logDir, id, kind.Position{Index: 1, Term: 1}, wal.Options{
+			SegmentBytes: m.sizes.segmentBytes,
+			NoSync:       c.UnsafeNoFsync,
+		})
 	})
 	if err != nil {
 		return err
