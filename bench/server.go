@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -84,6 +86,10 @@ func launch(s system, dir string) (*server, error) {
 func (v *server) exec() error {
 	command := v.system.command(v.dir, "http://"+v.client, "http://"+v.peer)
 	v.process = exec.Command(command[0], command[1:]...)
+	// Settings come from the command alone (B1).
+	v.process.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {
+		return strings.HasPrefix(e, "HOLDFAST_") || strings.HasPrefix(e, "ETCD_")
+	})
 	log, err := os.OpenFile(v.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
