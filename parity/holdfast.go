@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -66,6 +68,7 @@ func (h *Holdfast) start() error {
 		"--initial-cluster", "default="+peer,
 		"--quota-backend-bytes", strconv.FormatInt(h.settings.QuotaBytes, 10),
 		"--log-format", "json")
+	cmd.Env = withoutSettings(os.Environ())
 	log, err := os.OpenFile(h.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -90,6 +93,13 @@ func (h *Holdfast) start() error {
 		return fmt.Errorf("start holdfast: %w\n%s", err, h.Diagnosis())
 	}
 	return nil
+}
+
+// withoutSettings leaves out the variables that a server would take for settings: both sides get theirs from flags alone.
+func withoutSettings(environment []string) []string {
+	return slices.DeleteFunc(environment, func(v string) bool {
+		return strings.HasPrefix(v, "HOLDFAST_") || strings.HasPrefix(v, "ETCD_")
+	})
 }
 
 // stop sends the signal and waits for the end of the process.
