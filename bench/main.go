@@ -50,14 +50,14 @@ type settings struct {
 
 // A scale is how much work the rows do.
 type scale struct {
-	Operations int           `json:"operations"` // of a put, get or transaction row, for many clients
-	Single     int           `json:"single"`     // of a row with a single client
-	Preload    int           `json:"preload"`    // keys before a read row
-	List       int           `json:"list"`       // keys in a list
-	Lists      int           `json:"lists"`      // lists to be read
-	Keys       int           `json:"keys"`       // keys of the memory and restart rows
-	Reading    time.Duration `json:"reading"`    // reads over all keys before the second look at memory
-	Settle     time.Duration `json:"settle"`     // the longest wait for background work
+	Operations int           `json:"operations"`         // of a put, get or transaction row, for many clients
+	Single     int           `json:"single"`             // of a row with a single client
+	Preload    int           `json:"preload"`            // keys before a read row
+	List       int           `json:"list"`               // keys in a list
+	Lists      int           `json:"lists"`              // lists to be read
+	Keys       int           `json:"keys"`               // keys of the memory and restart rows
+	Reading    time.Duration `json:"readingNanoseconds"` // reads over all keys before the second look at memory
+	Settle     time.Duration `json:"settleNanoseconds"`  // the longest wait for background work
 }
 
 var (

@@ -68,7 +68,7 @@ func newReport(s settings, dir string) *report {
 	host, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return &report{
 		Machine: fmt.Sprintf("%d processors, Linux %s, %s, data in %s", runtime.NumCPU(), strings.TrimSpace(string(host)), runtime.Version(), dir),
-		Command: os.Args, Scale: s.scale, Repeats: s.repeats, values: map[string][]float64{},
+		Command: append([]string{"bench"}, os.Args[1:]...), Scale: s.scale, Repeats: s.repeats, values: map[string][]float64{},
 	}
 }
 
@@ -134,6 +134,7 @@ func (r *report) writeJSON(w io.Writer) error {
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
 	return e.Encode(struct {
 		*report
 		Lines []line `json:"lines"`
