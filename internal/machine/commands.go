@@ -14,7 +14,7 @@ import (
 func (p *Pending) execute(c *command.Command) error {
 	r := &p.run
 	r.want = c.Origin.Member == p.local.Member && c.Origin.Boot == p.local.Boot
-	r.body, r.held = nil, nil
+	r.body = nil
 	w := p.writer
 	var refused error
 	switch c.Kind {
@@ -59,7 +59,7 @@ func (p *Pending) execute(c *command.Command) error {
 	}
 	p.digest.end()
 	if r.want {
-		reply := Reply{Origin: c.Origin, Revision: w.Revision(), Body: r.body, Err: refused, held: r.held}
+		reply := Reply{Origin: c.Origin, Revision: w.Revision(), Body: r.body, Err: refused}
 		if refused != nil {
 			reply.Body = nil
 		}
@@ -88,7 +88,7 @@ type run struct {
 	full   func([]byte) // what a large deletion calls when the batch is full
 	want   bool         // somebody waits for the answer
 	body   []byte
-	held   []mvcc.Answer // what Release gives back
+	held   mvcc.Answer // the last answer that was read, with what it has reserved
 
 	// In a transaction:
 	path     []bool // which branch each transaction takes, outermost first, in order

@@ -35,17 +35,12 @@ type Reply struct {
 	Body     []byte        // the response's fields in protobuf encoding, all but the header, which is field 1
 	Err      error         // a refusal; then the command has written nothing and there is no body
 
-	held []mvcc.Answer
+	held mvcc.Answer
 }
 
-// Release gives the bytes of a large body back to the budget, after it has been sent. It may be called more than
-// once.
-func (r *Reply) Release() {
-	for _, a := range r.held {
-		a.Release()
-	}
-	r.held = nil
-}
+// Release gives what the reply to a read-only transaction has reserved back to the budget for answers, after it has
+// been sent. A reply to a command has nothing. It may be called more than once.
+func (r *Reply) Release() { r.held.Release() }
 
 // Pending is several whole entries on their way into the store. After an error of any method the member stops: the
 // store has failed or the log holds what this version does not understand, and nothing may be committed any more.

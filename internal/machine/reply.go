@@ -57,12 +57,16 @@ func (r *run) appendOp(dst []byte, o *command.Op) ([]byte, error) {
 		if !r.want {
 			return dst, nil
 		}
+		// What the answer before has reserved is given back first: two transactions that each hold some and wait
+		// for more would wait for ever.
+		r.held.Release()
 		a, err := r.reader.Range(*o.Range)
 		if err != nil {
 			return nil, err
 		}
-		r.held = append(r.held, a)
-		return appendResponse(dst, tagRangeResponse, a.Revision, a.Body), nil
+		dst = appendResponse(dst, tagRangeResponse, a.Revision, a.Body)
+		r.held, r.held.Body = a, nil
+		return dst, nil
 	case o.Put != nil:
 		prev := r.put(o.Put)
 		if !r.want {

@@ -23,6 +23,9 @@ func (r *run) txnCommand(t *command.Txn) error {
 	}
 	r.taken = 0
 	body, err := r.appendTxn(nil, t)
+	// The caller of a command may have left, so nobody else could be trusted with giving back what it has reserved.
+	r.held.Release()
+	r.held = mvcc.Answer{}
 	if err != nil {
 		return err
 	}
@@ -39,9 +42,7 @@ func ReadTxn(reader mvcc.Reader, t *command.Txn) (reply Reply) {
 			reply = Reply{Err: err}
 		}
 		if reply.Err != nil {
-			for _, a := range r.held {
-				a.Release()
-			}
+			r.held.Release()
 		}
 	}()
 	if err := r.plan(t); err != nil {
