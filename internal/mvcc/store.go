@@ -59,6 +59,7 @@ type Store struct {
 
 // hooks hold a goroutine at a place that a test chose. They are nil outside tests.
 type hooks struct {
+	aimed  func() // a reader has chosen its revision and not yet pinned the store
 	found  func() // a reader has read and not yet filled the cache
 	cached func() // the applier has updated the cache and not yet published the revision
 }
@@ -146,6 +147,9 @@ func (s *Store) Range(ctx context.Context, r command.Range) (Answer, error) {
 			if a, ok := s.cachedAnswer(&r, rev, head); ok {
 				return a, nil
 			}
+		}
+		if s.hooks.aimed != nil {
+			s.hooks.aimed()
 		}
 		it, err := s.open(s.db.DB, &r)
 		if err != nil {

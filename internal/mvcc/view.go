@@ -41,6 +41,9 @@ type View struct {
 func (s *Store) View() (*View, error) {
 	for {
 		v := &View{store: s, revision: s.Revision()}
+		if s.hooks.aimed != nil {
+			s.hooks.aimed()
+		}
 		v.snapshot = s.db.NewSnapshot()
 		// The order matters (V4): what was deleted before the snapshot belongs to a compaction that is seen here.
 		if v.compacted = s.Compacted(); v.compacted <= v.revision {
