@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -117,10 +118,12 @@ func TestWaiterGivesUp(t *testing.T) {
 	gone := make(chan error)
 	go func() { gone <- second.wait(ctx, 9) }()
 	for waits(b) < 1 {
+		runtime.Gosched()
 	}
 	served := make(chan error)
 	go func() { served <- third.wait(context.Background(), 2) }()
 	for waits(b) < 2 {
+		runtime.Gosched()
 	}
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {

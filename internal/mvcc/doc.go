@@ -49,6 +49,10 @@
 // package starts no goroutine and knows no clock. Its readers share the row cache and the budget under locks that
 // are held for a copy of one row at most.
 //
+// A command with very many effects is spilled into the store in several batches, at a revision that nobody can see;
+// if the process ends in the middle, Undo takes back what is above the revision of the applied record before anything
+// is read, and the command runs anew.
+//
 // A failure of the store inside a Writer panics with a store.Failure, because apply cannot fail; a reader gets it
 // as an error.
 package mvcc

@@ -17,7 +17,7 @@ var (
 	// ErrAnswerTooLarge says that a whole answer would be larger than the budget for all answers together. The
 	// error that wraps it names both sizes and what to do.
 	ErrAnswerTooLarge = errors.New("answer is too large")
-	// ErrClosed says that a view was used after its Close, or was closed because it had grown too old.
+	// ErrClosed says that a view was used after its Close.
 	ErrClosed = errors.New("view is closed")
 )
 
