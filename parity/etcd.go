@@ -1,9 +1,11 @@
 package parity
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,6 +51,11 @@ func (e *Etcd) start() error {
 	c.LogLevel = "error"
 	c.LogOutputs = []string{filepath.Join(e.dir, "..", filepath.Base(e.dir)+".log")}
 	server, err := embed.StartEtcd(c)
+	// Close may return a moment before etcd has let go of its addresses.
+	for tries := 0; errors.Is(err, syscall.EADDRINUSE) && tries < 100; tries++ {
+		time.Sleep(50 * time.Millisecond)
+		server, err = embed.StartEtcd(c)
+	}
 	if err != nil {
 		return fmt.Errorf("start etcd: %w", err)
 	}
