@@ -86,8 +86,7 @@ func TestRowIsKeyValue(t *testing.T) {
 		{Key: make([]byte, 200), CreateRevision: 2, ModRevision: 3, Version: 2, Value: []byte{0}},
 	} {
 		buffer := make([]byte, 0, rowSize(want.Key, want.Value))
-		got, row := appendRow(buffer, want.Key, want.Value, 0, 0, 0, 0)
-		got, row = appendRow(buffer, want.Key, want.Value, kindRevision(want.CreateRevision), kindRevision(want.ModRevision), want.Version, kindLease(want.Lease))
+		got, row := appendRow(buffer, want.Key, want.Value, kindRevision(want.CreateRevision), kindRevision(want.ModRevision), want.Version, kindLease(want.Lease))
 		if &got[0] != &buffer[:1][0] {
 			t.Error("rowSize is too small")
 		}

@@ -174,9 +174,7 @@ func (s *kvSort) Less(i, j int) bool {
 
 // The random choices of the tests: few keys, some of them adversarial for the order of the store.
 var testKeys = func() (keys []string) {
-	for _, k := range []string{"a", "a\x00", "a\x00\x00", "a\x01", "a\x09", "a\x00\x09", "b", "\x00", "\x00\x09", "\xff", "\xff\xff", "z"} {
-		keys = append(keys, k)
-	}
+	keys = append(keys, "a", "a\x00", "a\x00\x00", "a\x01", "a\x09", "a\x00\x09", "b", "\x00", "\x00\x09", "\xff", "\xff\xff", "z")
 	for i := range 18 {
 		keys = append(keys, fmt.Sprintf("k%02d", i))
 	}
