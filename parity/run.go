@@ -129,7 +129,7 @@ func (r *Run) compare(title string, o Operation) (done bool, left, right Answer)
 		reasons = append(reasons, d.String())
 	}
 	for side, s := range []System{r.Left, r.Right} {
-		reasons = append(reasons, ownRules(s.Name(), &r.hashes[side], o, answers[side])...)
+		reasons = append(reasons, ownRules(s.Name(), &r.hashes[side], r.state, o, answers[side])...)
 	}
 	r.learn(o, left)
 	if len(reasons) == 0 {
