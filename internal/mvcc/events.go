@@ -9,6 +9,7 @@ type Event struct {
 	Deleted  bool          // Row has the key and the mod revision only
 	Row      Row           // never to be changed; it may be kept
 	Previous kind.Revision // of the version that was live before this revision, 0 for none
+	Before   Row           // that version, where it was at hand; never to be changed either
 }
 
 // Changes are the events of a batch in the order of (revision, sub) (M4). A revision is listed with all its events

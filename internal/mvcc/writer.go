@@ -179,7 +179,7 @@ func (w *Writer) Put(key, value []byte, lease kind.LeaseID) (prev Row) {
 		w.counts.LiveKeys++
 	}
 	w.counts.LiveBytes += row.size() - prev.size()
-	w.note(pending{row: row}, previous, again)
+	w.note(pending{row: row}, prev, previous, again)
 	return prev
 }
 
@@ -204,11 +204,12 @@ func (w *Writer) delete(prev Row) {
 	w.batch.Set(w.key, tombstone[:])
 	w.counts.LiveKeys--
 	w.counts.LiveBytes -= prev.size()
-	w.note(pending{row: row, deleted: true}, previous, again)
+	w.note(pending{row: row, deleted: true}, prev, previous, again)
 }
 
-// note enters a change into history, events, own writes and digest.
-func (w *Writer) note(p pending, previous kind.Revision, again bool) {
+// note enters a change into history, events, own writes and digest. prev is the version that it replaces, which is the
+// one that was live before this revision unless the key changes again.
+func (w *Writer) note(p pending, prev Row, previous kind.Revision, again bool) {
 	invariant.Check(w.open, "a key changes outside a command")
 	invariant.Check(w.sub != lastSub, "a command has too many changes")
 	rev := w.revision + 1
@@ -231,9 +232,12 @@ func (w *Writer) note(p pending, previous kind.Revision, again bool) {
 	}
 	if w.unlisted == 0 {
 		const eventCost = 128
-		w.eventBytes += len(p.row.Encoded) + eventCost
+		if again {
+			prev = Row{}
+		}
+		w.eventBytes += len(p.row.Encoded) + len(prev.Encoded) + eventCost
 		if w.eventBytes <= w.store.options.EventBytes {
-			w.events = append(w.events, Event{Revision: rev, Sub: p.sub, Deleted: p.deleted, Row: p.row, Previous: previous})
+			w.events = append(w.events, Event{Revision: rev, Sub: p.sub, Deleted: p.deleted, Row: p.row, Previous: previous, Before: prev})
 		} else {
 			clear(w.events[w.first:])
 			w.events, w.unlisted = w.events[:w.first], rev
