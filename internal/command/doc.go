@@ -20,7 +20,9 @@
 //	         wall    (varint, Unix nanoseconds)
 //	         count   (uvarint), then so many commands, then nothing
 //
-//	command  kind           (1 byte: 1 put, 2 delete range, 3 transaction, 4 compaction)
+//	command  kind           (1 byte: 1 put, 2 delete range, 3 transaction, 4 compaction, 5 lease grant,
+//	                         6 lease revoke, 7 lease renew, 8 lease expire, 9 auth, 10 authenticate,
+//	                         11 token touch)
 //	         encoding       (1 byte: 1 protobuf messages of the etcd v3 API)
 //	         member         (8 bytes, little endian)  \
 //	         boot           (uvarint)                  > who waits for the reply
@@ -28,6 +30,11 @@
 //	         user           (uvarint length, bytes)
 //	         auth revision  (uvarint)
 //	         payload        (uvarint length, bytes)
+//
+// The payloads of 7 and 8 are messages with field 1, a varint, once for each lease: a LeaseKeepAliveRequest of
+// several leases. That of 9 is a byte for the operation (AuthOp) and the request of that operation with the hash, in
+// bytes, in the place of the password. Those of 10 and 11 are messages of the fields that AppendTokenGrant and
+// AppendTokenTouch name; they hold the SHA-256 of a token, never the token. An entry without commands carries only time.
 //
 // An entry has no checksum; the log and the transport that carry it have theirs. An empty Raft entry is not an
 // entry of this format: it is the one with which a leader begins its term.

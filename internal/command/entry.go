@@ -1,6 +1,10 @@
 package command
 
-import "holdfast/internal/kind"
+import (
+	"math"
+
+	"holdfast/internal/kind"
+)
 
 // Kind tells what a command is. The numbers are part of the format of an entry.
 type Kind uint8
@@ -11,8 +15,19 @@ const (
 	KindTxn     Kind = 3
 	KindCompact Kind = 4
 
-	// Numbers kept for kinds to come: 8 to 15 leases, 16 to 31 users and roles, 32 to 39 members, 40 to 47
-	// alarms, 48 the machine's own version.
+	KindLeaseGrant  Kind = 5
+	KindLeaseRevoke Kind = 6
+	KindLeaseRenew  Kind = 7
+	KindLeaseExpire Kind = 8
+
+	KindAuth         Kind = 9  // an AuthChange
+	KindAuthenticate Kind = 10 // a TokenGrant
+	KindTokenTouch   Kind = 11 // a TokenTouch
+
+	// Numbers kept for kinds to come: 12 to 15 users, roles and tokens, 32 to 39 members, 40 to 47 alarms, 48 the
+	// machine's own version.
+
+	lastKind = KindTokenTouch
 )
 
 func (k Kind) String() string {
@@ -25,6 +40,20 @@ func (k Kind) String() string {
 		return "txn"
 	case KindCompact:
 		return "compact"
+	case KindLeaseGrant:
+		return "lease grant"
+	case KindLeaseRevoke:
+		return "lease revoke"
+	case KindLeaseRenew:
+		return "lease renew"
+	case KindLeaseExpire:
+		return "lease expire"
+	case KindAuth:
+		return "auth"
+	case KindAuthenticate:
+		return "authenticate"
+	case KindTokenTouch:
+		return "token touch"
 	}
 	return "unknown"
 }
@@ -37,12 +66,17 @@ type Origin struct {
 	Sequence uint64
 }
 
+// ByMember is the AuthRevision of a command that no client has asked for: nobody's rights are looked at.
+const ByMember uint64 = math.MaxUint64
+
 // Command is one request on its way through the log.
 type Command struct {
 	Kind         Kind
 	Origin       Origin
 	User         string // who asked, "" without authentication
-	AuthRevision uint64 // the state of the user store at which the command was allowed
+	// AuthRevision is the state of the users at which the command was allowed: 0 while authentication is not
+	// enabled, ByMember for what a member does of itself.
+	AuthRevision uint64
 	Payload      []byte // the request in its wire encoding
 }
 

@@ -100,7 +100,7 @@ func (e *Entry) Decode(b []byte) error {
 		switch {
 		case r.failed:
 			return fmt.Errorf("%w: command %d at byte %d is broken", ErrEntry, i, start)
-		case c.Kind < KindPut || c.Kind > KindCompact:
+		case c.Kind < KindPut || c.Kind > lastKind:
 			return fmt.Errorf("%w: command %d at byte %d is of kind %d", ErrEntry, i, start, c.Kind)
 		case encoding != payloadEncoding:
 			return fmt.Errorf("%w: command %d at byte %d has a payload of encoding %d", ErrEntry, i, start, encoding)

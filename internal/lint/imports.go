@@ -32,7 +32,8 @@ var rooms = map[string]row{
 
 	"member":  {"batch store", "what the machine is made of does not know its neighbours"},
 	"mvcc":    {"batch command store", "what the machine is made of does not know its neighbours"},
-	"machine": {"batch command member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
+	"lease":   {"batch store", "what the machine is made of does not know its neighbours"},
+	"machine": {"batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
 	"replica": {"batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
 	"node":    {"batch command machine member mvcc replica store wal", "it runs a replica; it does not know who asks"},
 	"server":  {"command machine member mvcc node store", "it speaks the API and asks the node; files are not its business"},
@@ -96,7 +97,7 @@ func roomOf(imported string) (room string, ours bool) {
 }
 
 // The rooms from replica down are plain objects: the same entries must give the same state on every member (I5, M1).
-var plainRooms = []string{"replica", "machine", "mvcc", "member", "batch", "store", "command"}
+var plainRooms = []string{"replica", "machine", "mvcc", "lease", "member", "batch", "store", "command"}
 
 // worldly are the packages that plain rooms must not import, each with what to do instead.
 var worldly = []struct{ prefix, instead string }{
@@ -114,6 +115,7 @@ var worldly = []struct{ prefix, instead string }{
 var worldlyExceptions = map[string]string{
 	"mvcc sync":           "readers run beside the applier: they share the row cache, the budget of answers and the count of views",
 	"mvcc sync/atomic":    "the published revision is read by readers beside the applier",
+	"lease sync":          "readers run beside the applier: they share the table of leases",
 	"machine sync/atomic": "what a status request shows of the members is read beside the applier",
 	"store sync":          "the engine calls its logger and its event listener from goroutines of its own",
 	"replica time":        "the length of a sync is measured by a clock that the caller passes in; only the type is used",

@@ -6,7 +6,7 @@ import (
 
 	"holdfast/internal/command"
 	"holdfast/internal/invariant"
-	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/mvcc"
 )
 
@@ -50,6 +50,11 @@ func (p *Pending) execute(c *command.Command) error {
 		if refused = w.Compact(compaction.Revision); refused == nil {
 			p.digest.compacted(compaction.Revision)
 		}
+	case command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire:
+		var err error
+		if refused, err = p.leaseCommand(c); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%w: kind %d", ErrUnknownEntry, c.Kind)
 	}
@@ -80,11 +85,12 @@ func understood(whole bool, err error) error {
 	return nil
 }
 
-// run executes one command against the keys. Reads are answered by reader; writer is nil in a read-only
+// run executes one command against the keys. Reads are answered by reader; writer and leases are nil in a read-only
 // transaction.
 type run struct {
 	reader mvcc.Reader
 	writer *mvcc.Writer
+	leases *lease.Writer
 	full   func([]byte) // what a large deletion calls when the batch is full
 	want   bool         // somebody waits for the answer
 	body   []byte
@@ -127,9 +133,6 @@ func (r *run) checkPut(put *command.Put) error {
 	return nil
 }
 
-// leaseExists is where keys and leases meet. There are no leases in machine version 1.
-func (r *run) leaseExists(kind.LeaseID) bool { return false }
-
 // put writes a key that checkPut has allowed, and returns what it replaced.
 func (r *run) put(put *command.Put) (prev mvcc.Row) {
 	value, lease := put.Value, put.Lease
@@ -143,7 +146,9 @@ func (r *run) put(put *command.Put) (prev mvcc.Row) {
 			lease = have.Lease
 		}
 	}
-	return r.writer.Put(put.Key, value, lease)
+	prev = r.writer.Put(put.Key, value, lease)
+	r.attach(put.Key, prev.Lease, lease)
+	return prev
 }
 
 func (r *run) deleteCommand(del *command.DeleteRange) error {
@@ -159,11 +164,13 @@ func (r *run) deleteCommand(del *command.DeleteRange) error {
 
 // delete deletes and appends the fields of the response to dst.
 func (r *run) delete(dst []byte, del *command.DeleteRange) []byte {
-	o := mvcc.DeleteOptions{Full: r.full}
 	var rows []byte
-	if r.want && del.PrevKV {
-		o.Prev = func(row mvcc.Row) { rows = appendMessage(rows, fieldPrevKVs, row.Encoded) }
-	}
+	o := mvcc.DeleteOptions{Full: r.full, Prev: func(row mvcc.Row) {
+		r.attach(row.Key(), row.Lease, 0)
+		if r.want && del.PrevKV {
+			rows = appendMessage(rows, fieldPrevKVs, row.Encoded)
+		}
+	}}
 	deleted := r.writer.DeleteRange(del.Interval, o)
 	if !r.want {
 		return dst

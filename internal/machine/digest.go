@@ -6,6 +6,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/mvcc"
 )
 
@@ -13,7 +14,8 @@ import (
 // xxhash64, seed 0, of D (8 bytes, big endian) and the bytes of the step:
 //
 //	each entry that is not empty:                     'E' | index | elapsed
-//	each command that had effects:                    the bytes of its effects, in the order in which they happened
+//	each command that had effects:                    the bytes of its effects, in the order in which they happened;
+//	                                                  a command that lets leases expire makes a step for each of them
 //	each change of the configuration:                 'E' | index | elapsed, then 'M' and the record for the
 //	                                                  configuration and for each member that changed
 //
@@ -21,6 +23,9 @@ import (
 //	  a key was put        'P' | create revision | mod revision | version | lease | key | value
 //	  a key was deleted    'D' | revision | key
 //	  history was dropped  'C' | compacted revision
+//	  a lease was granted  'G' | lease | TTL in seconds | deadline
+//	  a lease was renewed  'R' | lease | deadline
+//	  a lease has ended    'X' | lease, after what was deleted with it
 //
 // Numbers are 8 bytes, big endian; a key, a value or a record is its length as such a number and its bytes. Elapsed
 // is the cluster's time after the entry. Nothing else goes in: no reply, no encoding of a library, nothing that a
@@ -88,6 +93,21 @@ func (d *digest) effect(deleted bool, row mvcc.Row) {
 func (d *digest) compacted(revision kind.Revision) {
 	d.scratch = binary.BigEndian.AppendUint64(append(d.scratch[:0], 'C'), uint64(revision))
 	d.write(d.scratch)
+}
+
+func (d *digest) granted(l lease.Lease) { d.numbers('G', uint64(l.ID), uint64(l.TTL), l.Deadline) }
+func (d *digest) renewed(l lease.Lease) { d.numbers('R', uint64(l.ID), l.Deadline) }
+func (d *digest) leaseEnded(id kind.LeaseID) {
+	d.numbers('X', uint64(id))
+}
+
+func (d *digest) numbers(what byte, numbers ...uint64) {
+	b := append(d.scratch[:0], what)
+	for _, n := range numbers {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	d.scratch = b
+	d.write(b)
 }
 
 func (d *digest) record(value []byte) {

@@ -1,4 +1,4 @@
-// Package machine is the replicated state machine: keys and members now, leases and users when they come. It is
+// Package machine is the replicated state machine: keys, leases and members now, users when they come. It is
 // where those rooms meet; none of them knows another.
 //
 //	M1  The same entries in the same order give the same state and replies on every member.
@@ -31,6 +31,14 @@
 // takes back what the store holds above the applied revision, which is what the command had done, and the replay of
 // the entry goes on at that command; those before it are not executed a second time. Thus no spill has to know how
 // far a transaction had come, which of its compares held, or what it had already answered.
+//
+// # Leases
+//
+// A key is attached to the lease that its latest version names: put, delete and what takes back an interrupted command
+// see to it in the batch that writes the key. The end of a lease deletes its keys in one revision. A command that
+// lets several leases expire is, for revision, digest and cursor, so many commands one after the other; one that was
+// interrupted finds those that had ended gone. A lease's time is the cluster's: the largest elapsed of the entries
+// so far.
 //
 // # The running digest
 //

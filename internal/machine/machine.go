@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/batch"
 	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/store"
@@ -19,8 +20,9 @@ import (
 // Machine is the replicated state machine of one member; see the package comment. One caller at a time, except
 // where a method says otherwise.
 type Machine struct {
-	db *store.DB
-	kv *mvcc.Store
+	db     *store.DB
+	kv     *mvcc.Store
+	leases *lease.Table
 
 	state  store.Applied // as of the last commit
 	cursor *cursor       // of a command that a crash has interrupted, until its entry is applied
@@ -56,7 +58,7 @@ func Genesis(set func(key, value []byte), members []member.Member) {
 }
 
 // Open rebuilds the machine from the store. kv must be of the same store and have no writer. The errors are
-// ErrNewerMachine, ErrCursor, member.ErrRecord and failures of the store.
+// ErrNewerMachine, ErrCursor, member.ErrRecord, lease.ErrRecord and failures of the store.
 func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 	state, err := db.Applied()
 	if err != nil {
@@ -76,6 +78,9 @@ func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 	m.members.Store(&members)
 	m.confState.Store(confState)
 	if err := m.openCursor(); err != nil {
+		return nil, fmt.Errorf("open the machine: %w", err)
+	}
+	if m.leases, err = lease.Open(db); err != nil {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
 	if kv.Revision() != state.Revision || kv.Compacted() != state.Compacted {
@@ -108,7 +113,7 @@ func (m *Machine) openCursor() error {
 			c.entry.Index, c.entry.Term, m.state.Position.Index, m.state.Position.Term)
 	}
 	m.cursor = &c
-	return mvcc.Undo(m.db, m.state.Revision)
+	return mvcc.Undo(m.db, m.state.Revision, attachAgain)
 }
 
 // Close gives back what the machine holds; the store stays open. A batch that was begun and not committed is
@@ -126,6 +131,9 @@ func (m *Machine) State() store.Applied { return m.state }
 
 // KV returns the keys, for readers.
 func (m *Machine) KV() *mvcc.Store { return m.kv }
+
+// Leases returns the leases, for readers.
+func (m *Machine) Leases() *lease.Table { return m.leases }
 
 // Members returns the members of the cluster, without those that were removed, ordered by id. Any goroutine may call
 // it; the caller must not change the answer.

@@ -10,6 +10,7 @@ import (
 	"holdfast/internal/command"
 	"holdfast/internal/invariant"
 	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/store"
@@ -47,12 +48,15 @@ func (r *Reply) Release() { r.held.Release() }
 type Pending struct {
 	machine *Machine
 	writer  *mvcc.Writer
+	leases  *lease.Writer
 	local   Local
 
 	applied store.Applied // after the last whole entry
 	start   store.Applied // the counters before the command under way
 	at      cursor        // the command under way
+	elapsed uint64        // the cluster's time at the entry under way
 	digest  digest
+	ended   int // leases that the entry under way has ended, each of which may have moved the revision
 
 	members   []member.Member   // nil if they did not change
 	confState *raftpb.ConfState // nil if it did not change
@@ -79,7 +83,8 @@ func (m *Machine) Begin(local Local) *Pending {
 	p.replies = p.replies[:0]
 	p.hasCursor = m.cursor != nil
 	p.writer = m.kv.Begin(m.batch, p.digest.effect)
-	p.run.writer, p.run.reader, p.run.full = p.writer, p.writer, p.spill
+	p.leases = m.leases.Begin(m.batch)
+	p.run.writer, p.run.reader, p.run.leases, p.run.full = p.writer, p.writer, p.leases, p.spill
 	return p
 }
 
@@ -116,6 +121,7 @@ func (p *Pending) apply(e Entry) error {
 	after := p.applied
 	after.Position = e.Position
 	commands := 0
+	p.ended = 0
 	if len(e.Data) > 0 {
 		if err := p.entry.Decode(e.Data); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnknownEntry, err)
@@ -126,6 +132,7 @@ func (p *Pending) apply(e Entry) error {
 		if err != nil {
 			return err
 		}
+		p.elapsed = after.Elapsed
 		version := known(after.MachineVersion)
 		for i := first; i < commands; i++ {
 			c := &p.entry.Commands[i]
@@ -142,7 +149,7 @@ func (p *Pending) apply(e Entry) error {
 	}
 	p.writer.Fill(&after)
 	after.Digest = p.digest.value
-	checkStep(&p.applied, &after, commands)
+	checkStep(&p.applied, &after, commands+p.ended)
 	p.applied = after
 	return nil
 }
@@ -236,6 +243,9 @@ func (p *Pending) Applied() store.Applied { return p.applied }
 // again by the next Begin, the replies in it are not.
 func (p *Pending) Replies() []Reply { return p.replies }
 
+// LeaseCounts returns how often something happened to leases in the batch.
+func (p *Pending) LeaseCounts() lease.Counts { return p.leases.Counts() }
+
 // Changes returns the events of the batch in revision order, each once (M4).
 func (p *Pending) Changes() mvcc.Changes { return p.writer.Changes() }
 
@@ -271,6 +281,7 @@ func (p *Pending) Commit() (err error) {
 		return err
 	}
 	m.kv.Publish(p.writer)
+	m.leases.Publish(p.leases)
 	m.state = p.applied
 	if p.confState != nil {
 		m.members.Store(&p.members)
@@ -283,6 +294,7 @@ func (p *Pending) Commit() (err error) {
 // end ends a batch without entries.
 func (p *Pending) end() {
 	p.writer.Discard()
+	p.leases.Discard()
 	p.machine.batch.Reset()
 	p.begun = false
 }
@@ -291,6 +303,7 @@ func (p *Pending) end() {
 func (p *Pending) drop() {
 	if p.begun {
 		p.writer.Discard()
+		p.leases.Discard()
 		p.begun = false
 		p.failed = errors.New("the machine is closed")
 	}

@@ -2,8 +2,15 @@ package machine
 
 import "errors"
 
-// ErrLeaseNotFound refuses a put that names a lease which does not exist.
-var ErrLeaseNotFound = errors.New("requested lease not found")
+// The refusals about leases.
+var (
+	// ErrLeaseNotFound: a put names, or a revocation ends, a lease that does not exist.
+	ErrLeaseNotFound = errors.New("requested lease not found")
+	// ErrLeaseExists: the id that a client has chosen for a lease is taken.
+	ErrLeaseExists = errors.New("lease already exists")
+	// ErrLeaseTTLTooLarge: the TTL is above command.MaxLeaseTTL.
+	ErrLeaseTTLTooLarge = errors.New("too large lease TTL")
+)
 
 // The failures that are not the disk's. The member stops.
 var (

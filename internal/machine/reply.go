@@ -19,6 +19,9 @@ const (
 	tagSucceeded = 2 << 3   // TxnResponse
 	tagResponse  = 3<<3 | 2 // TxnResponse
 
+	tagLeaseID  = 2 << 3 // LeaseGrantResponse
+	tagLeaseTTL = 3 << 3 // LeaseGrantResponse
+
 	tagRangeResponse  = 1<<3 | 2 // ResponseOp
 	tagPutResponse    = 2<<3 | 2 // ResponseOp
 	tagDeleteResponse = 3<<3 | 2 // ResponseOp

@@ -15,7 +15,8 @@ type Version struct {
 var Versions = []Version{
 	{
 		Number: 1,
-		Kinds:  []command.Kind{command.KindPut, command.KindDelete, command.KindTxn, command.KindCompact},
+		Kinds: []command.Kind{command.KindPut, command.KindDelete, command.KindTxn, command.KindCompact,
+			command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire},
 		Digest: "xxhash64 chain 1",
 	},
 }

@@ -194,7 +194,7 @@ func TestLargeDelete(t *testing.T) {
 	if n := count(); n != keys+1 {
 		t.Fatalf("%d keys after the crash", n)
 	}
-	if err := Undo(w.db, w.applied.Revision); err != nil {
+	if err := Undo(w.db, w.applied.Revision, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.check()

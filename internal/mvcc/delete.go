@@ -60,11 +60,7 @@ func (w *Writer) DeleteRange(iv command.Interval, o DeleteOptions) (deleted int6
 		}
 		next := append(bytes.Clone(rows[len(rows)-1].Key()), 0)
 		lower = appendPrefix(lower[:0], next)
-		if o.Full != nil && w.batch.Size() > w.store.options.SpillBytes {
-			o.Full(next)
-			invariant.Check(w.batch.Size() <= w.store.options.SpillBytes, "a full batch was not spilled")
-			w.endReads()
-		}
+		w.SpillIfFull(o.Full, next)
 	}
 	return deleted
 }
@@ -99,4 +95,15 @@ func (w *Writer) gather(lower, upper []byte, rows []Row, buffer []byte) ([]Row, 
 	}
 	store.Must("read keys to be deleted", s.err())
 	return rows, buffer, false
+}
+
+// SpillIfFull calls full if the batch has grown past Options.SpillBytes. It is for a command that deletes very many
+// keys one by one; what is said of DeleteOptions.Full holds for full.
+func (w *Writer) SpillIfFull(full func(next []byte), next []byte) {
+	if full == nil || w.batch.Size() <= w.store.options.SpillBytes {
+		return
+	}
+	full(next)
+	invariant.Check(w.batch.Size() <= w.store.options.SpillBytes, "a full batch was not spilled")
+	w.endReads()
 }
