@@ -71,9 +71,9 @@ const ByMember uint64 = math.MaxUint64
 
 // Command is one request on its way through the log.
 type Command struct {
-	Kind         Kind
-	Origin       Origin
-	User         string // who asked, "" without authentication
+	Kind   Kind
+	Origin Origin
+	User   string // who asked, "" without authentication
 	// AuthRevision is the state of the users at which the command was allowed: 0 while authentication is not
 	// enabled, ByMember for what a member does of itself.
 	AuthRevision uint64
