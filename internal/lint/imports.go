@@ -18,7 +18,7 @@ type row struct {
 var everywhere = []string{"kind", "invariant"}
 
 // rooms is the table of arrows: a package may know what is below it, nothing beside it or above. Later rooms (lease,
-// auth, watch, transport, chore, gateway, sim) get their row when they are built.
+// watch, transport, chore, gateway, sim) get their row when they are built.
 var rooms = map[string]row{
 	"kind":      {"", "it holds numbers and decides nothing"},
 	"invariant": {"", "every room may check, so it may know none"},
@@ -32,16 +32,17 @@ var rooms = map[string]row{
 
 	"member":  {"batch store", "what the machine is made of does not know its neighbours"},
 	"mvcc":    {"batch command store", "what the machine is made of does not know its neighbours"},
+	"auth":    {"command store", "what the machine is made of does not know its neighbours"},
 	"lease":   {"batch store", "what the machine is made of does not know its neighbours"},
-	"machine": {"batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
-	"replica": {"batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
-	"node":    {"batch command machine member mvcc replica store wal", "it runs a replica; it does not know who asks"},
-	"server":  {"command machine member mvcc node store", "it speaks the API and asks the node; files are not its business"},
+	"machine": {"auth batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
+	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
+	"node":    {"auth batch command machine member mvcc replica store wal", "it runs a replica; it does not know who asks"},
+	"server":  {"auth command machine member mvcc node store", "it speaks the API and asks the node; files are not its business"},
 
-	"inspect": {"batch command config datadir machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"inspect": {"auth batch command config datadir machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"holdfast": {"batch command config datadir machine member mvcc node replica server store wal",
+	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store wal",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
@@ -97,7 +98,7 @@ func roomOf(imported string) (room string, ours bool) {
 }
 
 // The rooms from replica down are plain objects: the same entries must give the same state on every member (I5, M1).
-var plainRooms = []string{"replica", "machine", "mvcc", "lease", "member", "batch", "store", "command"}
+var plainRooms = []string{"replica", "machine", "mvcc", "auth", "lease", "member", "batch", "store", "command"}
 
 // worldly are the packages that plain rooms must not import, each with what to do instead.
 var worldly = []struct{ prefix, instead string }{
@@ -116,6 +117,7 @@ var worldlyExceptions = map[string]string{
 	"mvcc sync":           "readers run beside the applier: they share the row cache, the budget of answers and the count of views",
 	"mvcc sync/atomic":    "the published revision is read by readers beside the applier",
 	"lease sync":          "readers run beside the applier: they share the table of leases",
+	"auth sync/atomic":    "the published users and tokens are read by servers beside the applier",
 	"machine sync/atomic": "what a status request shows of the members is read beside the applier",
 	"store sync":          "the engine calls its logger and its event listener from goroutines of its own",
 	"replica time":        "the length of a sync is measured by a clock that the caller passes in; only the type is used",
