@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
+	"holdfast/internal/chore"
 	"holdfast/internal/config"
 	"holdfast/internal/datadir"
 	"holdfast/internal/machine"
@@ -78,6 +79,8 @@ type Member struct {
 	listeners []net.Listener
 	stopNode  context.CancelFunc
 	nodeDone  chan struct{} // closed when the node's Run has returned
+	stopChore context.CancelFunc
+	choreDone chan struct{} // closed when the chore's Run has returned
 	serving   sync.WaitGroup
 	done      chan struct{} // closed when the member has failed or was closed
 
@@ -111,12 +114,13 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 		o.Logger = zap.NewNop()
 	}
 	m := &Member{
-		config:   c,
-		sizes:    o.sizes,
-		logger:   o.Logger,
-		registry: prometheus.NewRegistry(),
-		nodeDone: make(chan struct{}),
-		done:     make(chan struct{}),
+		config:    c,
+		sizes:     o.sizes,
+		logger:    o.Logger,
+		registry:  prometheus.NewRegistry(),
+		nodeDone:  make(chan struct{}),
+		choreDone: make(chan struct{}),
+		done:      make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -154,6 +158,14 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("start: the log is still being applied: %w", ctx.Err())
 	}
+	choreCtx, cancelChore := context.WithCancel(context.Background())
+	m.stopChore = cancelChore
+	go func() {
+		defer close(m.choreDone)
+		if err := chore.New(chore.Config{Node: m.node, Logger: m.logger.Named("chore")}).Run(choreCtx); err != nil {
+			m.node.Fail(err)
+		}
+	}()
 	if err := m.listen(); err != nil {
 		return nil, err
 	}
@@ -266,6 +278,13 @@ func (m *Member) open(fs vfs.FS) error {
 	return early
 }
 
+// minLeaseTTL is the least TTL of a lease in seconds: one and a half election timeouts, counted in ticks as etcd does, so
+// that a change of leader does not end leases that are kept alive.
+func minLeaseTTL(c *Config) int64 {
+	ticks := max(2, c.ElectionTimeout/c.HeartbeatInterval)
+	return int64((3*ticks/2*c.HeartbeatInterval + time.Second - 1) / time.Second)
+}
+
 // orOff turns the settings' "0 switches it off" into the cache's own sign for that.
 func orOff(bytes int64) int64 {
 	if bytes == 0 {
@@ -326,6 +345,7 @@ func (m *Member) listen() error {
 		Gatherer:             m.registry,
 		MaxRequestBytes:      int(c.MaxRequestBytes),
 		MaxTxnOps:            int(c.MaxTxnOps),
+		MinLeaseTTL:          minLeaseTTL(c),
 		MaxConcurrentStreams: c.MaxConcurrentStreams,
 		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,
 		KeepAliveInterval:    c.GRPCKeepAliveInterval,
@@ -428,6 +448,10 @@ func (m *Member) release(clean bool) (closed bool) {
 	go func() {
 		defer close(ended)
 		m.stopServing()
+		if m.stopChore != nil {
+			m.stopChore()
+			<-m.choreDone
+		}
 		if m.stopNode != nil {
 			m.stopNode()
 			<-m.nodeDone

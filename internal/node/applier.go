@@ -1,23 +1,35 @@
 package node
 
 import (
+	"sync/atomic"
+	"time"
+
 	"holdfast/internal/machine"
 	"holdfast/internal/replica"
 )
 
 // applier owns the machine.
 type applier struct {
-	box mailbox[replica.Work]
+	box  mailbox[replica.Work]
+	busy atomic.Int64 // nanoseconds spent applying, in all
 }
 
 func (a *applier) init() { a.box = newMailbox[replica.Work]() }
 
 func (n *Node) runApplier() {
 	var work []replica.Work
+	var marked time.Duration
+	mark := func() {
+		now := n.now()
+		n.applier.busy.Add(int64(now - marked))
+		marked = now
+	}
 	deliver := func(p *machine.Pending) {
+		mark()
 		applied := p.Applied()
 		n.applied.Store(&applied)
 		n.Metrics.applied(applied)
+		n.Metrics.leases(p.LeaseCounts())
 		n.sweeper.compacted(applied.Compacted)
 		n.queue.deliver(p.Replies())
 	}
@@ -25,11 +37,13 @@ func (n *Node) runApplier() {
 		work = n.applier.box.take(work)
 		if len(work) > 0 {
 			started := n.now()
+			marked = started
 			if err := n.Replica.ApplyWork(work, n.Boot, deliver); err != nil {
 				n.Fail(err)
 				return
 			}
-			n.Metrics.Commit.Observe((n.now() - started).Seconds())
+			mark()
+			n.Metrics.Commit.Observe((marked - started).Seconds())
 			n.loop.put(work...)
 			continue
 		}

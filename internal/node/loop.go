@@ -104,7 +104,7 @@ func (l *loopState) pack() error {
 	for {
 		count, bytes := l.queue.waiting()
 		if count == 0 || l.state.Role != raft.StateLeader {
-			return nil
+			return l.logTime()
 		}
 		if l.appending > 0 && (l.appending >= maxAppending || bytes < packBytes) && l.now()-l.packed < packWait {
 			return nil

@@ -16,6 +16,7 @@ type Metrics struct {
 	leaderChanges   prometheus.Counter
 	committed       prometheus.Gauge
 	appliedIndex    prometheus.Gauge
+	leaseMetrics
 }
 
 // NewMetrics makes the figures and registers them with r.
@@ -40,6 +41,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		appliedIndex: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "etcd_server_proposals_applied_total", Help: "The index of the last applied entry."}),
 	}
+	m.leaseMetrics = newLeaseMetrics(r)
 	r.MustRegister(m.LogSync, m.Commit, m.ProposalsFailed, m.hasLeader, m.isLeader, m.leaderChanges, m.committed, m.appliedIndex)
 	return m
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/command"
@@ -30,6 +31,8 @@ var proposalPool = sync.Pool{New: func() any { return &proposal{done: make(chan 
 type queue struct {
 	maxCount int
 	maxBytes int
+
+	timeWanted atomic.Bool // an entry is to be made although no proposal waits; see Node.LogTime
 
 	mu struct {
 		sync.Mutex

@@ -36,6 +36,8 @@ var refusals = []struct {
 	{mvcc.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
 
 	{machine.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{machine.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{machine.ErrLeaseTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
 
 	{node.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},

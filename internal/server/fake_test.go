@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/machine"
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
@@ -51,13 +52,15 @@ func newFakeNode(t testing.TB) *fakeNode {
 	return f
 }
 
-func (f *fakeNode) ClusterID() kind.ClusterID { return fakeCluster }
-func (f *fakeNode) MemberID() kind.MemberID   { return fakeMember }
-func (f *fakeNode) Sizes() (disk, live int64) { return 4096, 1024 }
-func (f *fakeNode) KV() *mvcc.Store           { return f.machine.KV() }
-func (f *fakeNode) Status() node.Status       { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.status }
-func (f *fakeNode) Alarms() []node.Alarm      { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.alarms }
-func (f *fakeNode) Space() error              { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.space }
+func (f *fakeNode) ClusterID() kind.ClusterID   { return fakeCluster }
+func (f *fakeNode) MemberID() kind.MemberID     { return fakeMember }
+func (f *fakeNode) Sizes() (disk, live int64)   { return 4096, 1024 }
+func (f *fakeNode) KV() *mvcc.Store             { return f.machine.KV() }
+func (f *fakeNode) Leases() *lease.Table        { return f.machine.Leases() }
+func (f *fakeNode) ClusterTime() (uint64, bool) { return f.machine.State().Elapsed, true }
+func (f *fakeNode) Status() node.Status         { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.status }
+func (f *fakeNode) Alarms() []node.Alarm        { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.alarms }
+func (f *fakeNode) Space() error                { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.space }
 
 func (f *fakeNode) Propose(ctx context.Context, c command.Command) (machine.Reply, error) {
 	return f.propose(ctx, c)

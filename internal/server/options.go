@@ -21,6 +21,7 @@ type Options struct {
 
 	MaxRequestBytes      int    // of a command; default 1.5 MiB
 	MaxTxnOps            int    // of each list of a transaction; default 128
+	MinLeaseTTL          int64  // in seconds; a shorter one is raised to it; default 2, as etcd's with its defaults
 	MaxConcurrentStreams uint32 // of one connection; default no limit
 	MaxConnections       int    // of one listener; default what the limit of open files leaves, at most 65,536
 
@@ -49,6 +50,7 @@ func (o *Options) setDefaults() {
 	}
 	setDefault(&o.MaxRequestBytes, 1536<<10)
 	setDefault(&o.MaxTxnOps, 128)
+	setDefault(&o.MinLeaseTTL, 2)
 	setDefault(&o.MaxConcurrentStreams, 1<<32-1)
 	setDefault(&o.MaxConnections, defaultConnections())
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)

@@ -35,6 +35,7 @@ import (
 
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
+	"holdfast/internal/lease"
 	"holdfast/internal/machine"
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
@@ -53,6 +54,10 @@ type Node interface {
 	Alarms() []node.Alarm
 	// KV is the store of keys.
 	KV() *mvcc.Store
+	// Leases is the table of leases.
+	Leases() *lease.Table
+	// ClusterTime returns the time by which leases end, in nanoseconds, and whether this member leads.
+	ClusterTime() (elapsed uint64, leading bool)
 	// Propose puts a command into the log, fills in its origin, and returns what the machine replied. It gives up
 	// by itself after the request timeout, with one of the timeouts of package node.
 	Propose(ctx context.Context, c command.Command) (machine.Reply, error)

@@ -58,11 +58,19 @@ type registration struct {
 // admit and recover.
 func (s *Server) services() []registration {
 	raw := map[string]rawHandler{
-		"Range":       s.rangeKeys,
-		"Put":         s.put,
-		"DeleteRange": s.deleteRange,
-		"Txn":         s.txn,
-		"Compact":     s.compact,
+		"/etcdserverpb.KV/Range":              s.rangeKeys,
+		"/etcdserverpb.KV/Put":                s.put,
+		"/etcdserverpb.KV/DeleteRange":        s.deleteRange,
+		"/etcdserverpb.KV/Txn":                s.txn,
+		"/etcdserverpb.KV/Compact":            s.compact,
+		"/etcdserverpb.Lease/LeaseGrant":      s.leaseGrant,
+		"/etcdserverpb.Lease/LeaseRevoke":     s.leaseRevoke,
+		"/etcdserverpb.Lease/LeaseTimeToLive": s.leaseTimeToLive,
+		"/etcdserverpb.Lease/LeaseLeases":     s.leaseLeases,
+	}
+	rawStreams := map[string]grpc.StreamHandler{
+		"/etcdserverpb.KV/RangeStream":       s.rangeStream,
+		"/etcdserverpb.Lease/LeaseKeepAlive": s.leaseKeepAlive,
 	}
 	var out []registration
 	for _, in := range []registration{
@@ -77,13 +85,12 @@ func (s *Server) services() []registration {
 		{&healthpb.Health_ServiceDesc, s.grpcHealth},
 	} {
 		desc := &grpc.ServiceDesc{ServiceName: in.desc.ServiceName, HandlerType: (*any)(nil), Metadata: in.desc.Metadata}
-		isKV := in.desc == &pb.KV_ServiceDesc
 		for _, d := range in.desc.Methods {
 			m := s.newMethod(desc.ServiceName, d.MethodName, "unary")
 			var h grpc.MethodHandler
 			switch {
-			case isKV && raw[d.MethodName] != nil:
-				h = s.raw(m, raw[d.MethodName])
+			case raw[m.full] != nil:
+				h = s.raw(m, raw[m.full])
 			case slices.Contains(served, m.full):
 				h = s.unary(m, d.Handler)
 			default:
@@ -94,8 +101,8 @@ func (s *Server) services() []registration {
 		for _, d := range in.desc.Streams {
 			m := s.newMethod(desc.ServiceName, d.StreamName, streamKind(d))
 			switch {
-			case isKV && d.StreamName == "RangeStream":
-				d.Handler = s.stream(m, s.rangeStream)
+			case rawStreams[m.full] != nil:
+				d.Handler = s.stream(m, rawStreams[m.full])
 			case slices.Contains(served, m.full):
 				d.Handler = s.stream(m, d.Handler)
 			default:

@@ -12,8 +12,8 @@ import (
 )
 
 // logSlow writes the line "request stats" for a call that took longer than the setting, and for every call when
-// debug lines are on. It names keys and sizes, never values. request and a are nil for services other than KV,
-// which are logged without details.
+// debug lines are on. It names keys and sizes, never values. request and a are nil for services other than KV
+// and Lease, which are logged without details.
 func (s *Server) logSlow(ctx context.Context, m *method, start time.Time, request []byte, a *answer) {
 	took := time.Since(start)
 	level := zap.WarnLevel
@@ -47,7 +47,7 @@ func (s *Server) logSlow(ctx context.Context, m *method, start time.Time, reques
 	)
 }
 
-// describe says what a request of the KV service asks, without values. It decodes the bytes again, which costs
+// describe says what a request of the KV or the Lease service asks, without values. It decodes the bytes again, which costs
 // nothing to the requests that are not logged.
 func describe(name string, request []byte) string {
 	var d description
@@ -71,6 +71,15 @@ func describe(name string, request []byte) string {
 	case "Compact":
 		if c, _, err := command.DecodeCompaction(request); err == nil {
 			d.number("revision", int64(c.Revision))
+		}
+	case "LeaseGrant":
+		if g, _, err := command.DecodeLeaseGrant(request); err == nil {
+			d.number("lease", int64(g.ID))
+			d.number("ttl", g.TTL)
+		}
+	case "LeaseRevoke", "LeaseTimeToLive":
+		if r, _, err := command.DecodeLeaseTimeToLive(request); err == nil {
+			d.number("lease", int64(r.ID))
 		}
 	}
 	return string(d)
