@@ -24,7 +24,9 @@ func (p *Pending) execute(c *command.Command) error {
 			return err
 		}
 		w.BeginCommand()
-		refused = r.putCommand(&put)
+		if refused = p.permitted(c, &put); refused == nil {
+			refused = r.putCommand(&put)
+		}
 	case command.KindDelete:
 		del, whole, err := command.DecodeDeleteRange(c.Payload)
 		if err := understood(whole, err); err != nil {
@@ -32,7 +34,9 @@ func (p *Pending) execute(c *command.Command) error {
 		}
 		w.Fill(&p.start)
 		w.BeginCommand()
-		refused = r.deleteCommand(&del)
+		if refused = p.permitted(c, &del); refused == nil {
+			refused = r.deleteCommand(&del)
+		}
 	case command.KindTxn:
 		txn, whole, err := command.DecodeTxn(c.Payload)
 		if err := understood(whole, err); err != nil {
@@ -40,19 +44,29 @@ func (p *Pending) execute(c *command.Command) error {
 		}
 		w.Fill(&p.start)
 		w.BeginCommand()
-		refused = r.txnCommand(&txn)
+		if refused = p.permitted(c, &txn); refused == nil {
+			refused = r.txnCommand(&txn)
+		}
 	case command.KindCompact:
 		compaction, whole, err := command.DecodeCompaction(c.Payload)
 		if err := understood(whole, err); err != nil {
 			return err
 		}
 		w.BeginCommand()
-		if refused = w.Compact(compaction.Revision); refused == nil {
+		if refused = p.permitted(c, &compaction); refused == nil {
+			refused = w.Compact(compaction.Revision)
+		}
+		if refused == nil {
 			p.digest.compacted(compaction.Revision)
 		}
 	case command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire:
 		var err error
 		if refused, err = p.leaseCommand(c); err != nil {
+			return err
+		}
+	case command.KindAuth, command.KindAuthenticate, command.KindTokenTouch:
+		var err error
+		if refused, err = p.authCommand(c); err != nil {
 			return err
 		}
 	default:

@@ -26,6 +26,7 @@ import (
 //	  a lease was granted  'G' | lease | TTL in seconds | deadline
 //	  a lease was renewed  'R' | lease | deadline
 //	  a lease has ended    'X' | lease, after what was deleted with it
+//	  users and tokens     'A' | key | value of a record that was set, 'a' | key of one that was deleted
 //
 // Numbers are 8 bytes, big endian; a key, a value or a record is its length as such a number and its bytes. Elapsed
 // is the cluster's time after the entry. Nothing else goes in: no reply, no encoding of a library, nothing that a
@@ -112,6 +113,16 @@ func (d *digest) numbers(what byte, numbers ...uint64) {
 
 func (d *digest) record(value []byte) {
 	d.scratch = appendSized(append(d.scratch[:0], 'M'), value)
+	d.write(d.scratch)
+}
+
+func (d *digest) authSet(key, value []byte) {
+	d.scratch = appendSized(appendSized(append(d.scratch[:0], 'A'), key), value)
+	d.write(d.scratch)
+}
+
+func (d *digest) authDeleted(key []byte) {
+	d.scratch = appendSized(append(d.scratch[:0], 'a'), key)
 	d.write(d.scratch)
 }
 

@@ -48,6 +48,9 @@ func (p *Pending) leaseCommand(c *command.Command) (refused, err error) {
 			return nil, err
 		}
 		w.BeginCommand()
+		if refused := p.permitted(c, &grant); refused != nil {
+			return refused, nil
+		}
 		return p.grantLease(grant), nil
 	case command.KindLeaseRevoke:
 		revoke, whole, err := command.DecodeLeaseRevoke(c.Payload)
@@ -56,6 +59,9 @@ func (p *Pending) leaseCommand(c *command.Command) (refused, err error) {
 		}
 		w.Fill(&p.start)
 		w.BeginCommand()
+		if refused := p.permitted(c, &revoke); refused != nil {
+			return refused, nil
+		}
 		if _, exists := p.leases.Get(revoke.ID); !exists {
 			return ErrLeaseNotFound, nil
 		}

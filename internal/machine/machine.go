@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"holdfast/internal/auth"
 	"holdfast/internal/batch"
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
@@ -23,6 +24,7 @@ type Machine struct {
 	db     *store.DB
 	kv     *mvcc.Store
 	leases *lease.Table
+	auth   *auth.Store
 
 	state  store.Applied // as of the last commit
 	cursor *cursor       // of a command that a crash has interrupted, until its entry is applied
@@ -58,7 +60,8 @@ func Genesis(set func(key, value []byte), members []member.Member) {
 }
 
 // Open rebuilds the machine from the store. kv must be of the same store and have no writer. The errors are
-// ErrNewerMachine, ErrCursor, member.ErrRecord, lease.ErrRecord and failures of the store.
+// ErrNewerMachine, ErrCursor, member.ErrRecord, lease.ErrRecord,
+// auth.ErrRecord and failures of the store.
 func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 	state, err := db.Applied()
 	if err != nil {
@@ -81,6 +84,9 @@ func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
 	if m.leases, err = lease.Open(db); err != nil {
+		return nil, fmt.Errorf("open the machine: %w", err)
+	}
+	if m.auth, err = auth.Open(db.DB); err != nil {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
 	if kv.Revision() != state.Revision || kv.Compacted() != state.Compacted {

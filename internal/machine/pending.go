@@ -61,6 +61,8 @@ type Pending struct {
 	members   []member.Member   // nil if they did not change
 	confState *raftpb.ConfState // nil if it did not change
 
+	writers writers
+
 	entry     command.Entry
 	replies   []Reply
 	run       run
@@ -84,6 +86,7 @@ func (m *Machine) Begin(local Local) *Pending {
 	p.hasCursor = m.cursor != nil
 	p.writer = m.kv.Begin(m.batch, p.digest.effect)
 	p.leases = m.leases.Begin(m.batch)
+	m.auth.Begin(p)
 	p.run.writer, p.run.reader, p.run.leases, p.run.full = p.writer, p.writer, p.leases, p.spill
 	return p
 }
@@ -280,6 +283,7 @@ func (p *Pending) Commit() (err error) {
 	if err := m.batch.Commit(); err != nil {
 		return err
 	}
+	m.auth.Publish() // before the keys, so that no reader sees a key by a right that was taken away before it was written
 	m.kv.Publish(p.writer)
 	m.leases.Publish(p.leases)
 	m.state = p.applied

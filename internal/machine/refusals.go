@@ -12,6 +12,10 @@ var (
 	ErrLeaseTTLTooLarge = errors.New("too large lease TTL")
 )
 
+// ErrAuthChanged refuses a command that was allowed by users and roles that have changed since, in such a way that it
+// might not be any more. No client sees it: the proposer authorises and proposes anew.
+var ErrAuthChanged = errors.New("users or roles have changed since the command was allowed")
+
 // The failures that are not the disk's. The member stops.
 var (
 	// ErrUnknownEntry: a committed entry or command is not fully understood by this version (I5).

@@ -16,7 +16,8 @@ var Versions = []Version{
 	{
 		Number: 1,
 		Kinds: []command.Kind{command.KindPut, command.KindDelete, command.KindTxn, command.KindCompact,
-			command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire},
+			command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire,
+			command.KindAuth, command.KindAuthenticate, command.KindTokenTouch},
 		Digest: "xxhash64 chain 1",
 	},
 }
