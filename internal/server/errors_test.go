@@ -107,6 +107,7 @@ func TestEverySentinelIsInTheTable(t *testing.T) {
 		"member.ErrNoMembers":     "a new cluster is described by flags, not by requests",
 		"member.ErrNoPeerURL":     "as above",
 		"member.ErrSameURL":       "as above",
+		"lease.ErrRecord":         "stops the member",
 		"member.ErrRecord":        "stops the member",
 	}
 	inTable := make(map[string]bool)
