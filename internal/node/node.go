@@ -8,8 +8,8 @@
 //	applier  the machine: applies what is queued, wakes the callers
 //	keeper   the disk: flushes the store so that the log can be cut, watches free space
 //
-// and a fifth, the sweeper, deletes compacted versions in small steps. They meet in queues that are bounded by
-// what the proposal queue lets in and by raft's limits.
+// Two more work ahead and behind: the preparer makes the log's next segment, the sweeper deletes compacted versions
+// in small steps. They meet in queues that are bounded by what the proposal queue lets in and by raft's limits.
 //
 // Invariants:
 //
@@ -144,11 +144,12 @@ func (n *Node) KV() *mvcc.Store { return n.Replica.Machine().KV() }
 func (n *Node) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	for name, run := range map[string]func(){
-		"loop":    n.runLoop,
-		"writer":  n.runWriter,
-		"applier": n.runApplier,
-		"keeper":  n.runKeeper,
-		"sweeper": n.runSweeper,
+		"loop":     n.runLoop,
+		"writer":   n.runWriter,
+		"applier":  n.runApplier,
+		"keeper":   n.runKeeper,
+		"sweeper":  n.runSweeper,
+		"preparer": n.runPreparer,
 	} {
 		group.Go(func() {
 			defer n.guard(name)

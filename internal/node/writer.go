@@ -8,18 +8,22 @@ import (
 )
 
 // idleInterval is how often the writer looks whether the log has fallen idle: then it appends the sync mark,
-// which lets a later start tell a lost write from one that never was, and makes the next segment ready.
+// which lets a later start tell a lost write from one that never was.
 const idleInterval = 50 * time.Millisecond
 
 // writer owns the log.
 type writer struct {
 	box      mailbox[*replica.Append]
 	truncate mailbox[kind.Index] // the log may be cut through these
+	prepare  chan struct{}       // holds a token while a spare segment is wanted
+	spares   mailbox[string]     // files that the preparer has made
 }
 
 func (w *writer) init() {
 	w.box = newMailbox[*replica.Append]()
 	w.truncate = newMailbox[kind.Index]()
+	w.prepare = make(chan struct{}, 1)
+	w.spares = newMailbox[string]()
 }
 
 func (n *Node) runWriter() {
@@ -28,6 +32,7 @@ func (n *Node) runWriter() {
 	defer ticker.Stop()
 	var appends []*replica.Append
 	var cuts []kind.Index
+	var spares []string
 	var finished []replica.Work
 	busy := true
 	for {
@@ -48,7 +53,14 @@ func (n *Node) runWriter() {
 			}
 			n.loop.put(finished...)
 			log.Evict(n.applied.Load().Position.Index)
-			continue
+			n.wantSpare()
+		}
+		spares = n.writer.spares.take(spares)
+		for _, made := range spares {
+			if err := log.AddSpare(made); err != nil {
+				n.Fail(err)
+				return
+			}
 		}
 		cuts = n.writer.truncate.take(cuts)
 		for _, through := range cuts {
@@ -57,6 +69,9 @@ func (n *Node) runWriter() {
 				return
 			}
 		}
+		if len(appends) > 0 {
+			continue // more may have come meanwhile
+		}
 		select {
 		case <-n.stop:
 			return
@@ -64,30 +79,53 @@ func (n *Node) runWriter() {
 			return
 		case <-n.writer.box.wake:
 		case <-n.writer.truncate.wake:
+		case <-n.writer.spares.wake:
 		case <-ticker.C:
 			if busy {
 				busy = false // idle only if nothing comes until the next tick
 				continue
 			}
-			if err := n.idle(); err != nil {
+			if err := log.Mark(); err != nil {
 				n.Fail(err)
 				return
 			}
+			n.wantSpare()
 		}
 	}
 }
 
-// idle does what the log wants when nobody waits for it.
-func (n *Node) idle() error {
-	if err := n.Replica.Log().Mark(); err != nil {
-		return err
+// wantSpare asks the preparer for the next segment if none is ready.
+func (n *Node) wantSpare() {
+	if n.Replica.Log().WantsSpare() {
+		select {
+		case n.writer.prepare <- struct{}{}:
+		default:
+		}
 	}
-	if err := n.Replica.Log().PrepareSpare(); err != nil {
-		// No room for a spare segment is not a failure yet: the one in use still has some, and the guard of free
-		// space refuses growth before it is gone.
-		n.space.spareFailed(err)
-		return nil
+}
+
+// runPreparer makes the log's next segment beside the writer, so that nobody waits for it.
+func (n *Node) runPreparer() {
+	for {
+		select {
+		case <-n.stop:
+			return
+		case <-n.failed:
+			return
+		case <-n.writer.prepare:
+		}
+		made, err := n.Replica.Log().MakeSpare()
+		if err != nil {
+			// Not a failure yet: the segment in use still has room, and the guard of free space refuses growth before it
+			// is gone. The writer asks again.
+			n.space.spareFailed(err)
+			continue
+		}
+		n.space.spareReady()
+		n.writer.spares.put(made)
+		select { // while it was being made the writer may have asked for it again
+		case <-n.writer.prepare:
+		default:
+		}
 	}
-	n.space.spareReady()
-	return nil
 }

@@ -120,7 +120,7 @@ func Cut(fs vfs.FS, dir string, planned Loss) error {
 			return fmt.Errorf("cut the log: %w", err)
 		}
 	}
-	path, err := l.makeFile(last.size)
+	path, err := l.makeFile(newName, last.size, last.size)
 	if err != nil {
 		return fmt.Errorf("make a log segment of %d bytes: %w", last.size, err)
 	}

@@ -32,7 +32,7 @@ func Create(fs vfs.FS, dir string, id kind.Identity, start kind.Position, o Opti
 			return fmt.Errorf("remove an old spare log segment: %w", err)
 		}
 	}
-	path, err := l.makeFile(o.SegmentBytes)
+	path, err := l.makeFile(newName, o.SegmentBytes, o.SegmentBytes)
 	if err != nil {
 		return fmt.Errorf("make a log segment of %d bytes: %w", o.SegmentBytes, err)
 	}
@@ -357,9 +357,7 @@ func (l *Log) tidy(have files, older []uint64) error {
 			return err
 		}
 	}
-	if have.unfinish {
-		remove = append(remove, newName)
-	}
+	remove = append(remove, have.unfinish...)
 	for _, name := range have.spares {
 		path := l.fs.PathJoin(l.dir, name)
 		info, err := l.fs.Stat(path)

@@ -11,6 +11,9 @@ import (
 	"holdfast/internal/kind"
 )
 
+// spareStep is how much MakeSpare writes before each sync.
+const spareStep = 1 << 20
+
 // PrepareSpare makes a spare segment if none waits, so that the next roll is a rename. It writes and syncs
 // SegmentBytes; call it when nothing else waits. Its failure (a full disk) is not one of the log, which lives on.
 func (l *Log) PrepareSpare() error {
@@ -20,9 +23,33 @@ func (l *Log) PrepareSpare() error {
 	if len(l.spares) > 0 {
 		return nil
 	}
-	made, err := l.makeFile(l.opts.SegmentBytes)
+	made, err := l.makeFile(newName, l.opts.SegmentBytes, l.opts.SegmentBytes)
 	if err != nil {
 		return fmt.Errorf("make a spare log segment of %d bytes: %w", l.opts.SegmentBytes, err)
+	}
+	return l.AddSpare(made)
+}
+
+// WantsSpare reports whether no spare segment waits, so that the next roll would have to make one.
+func (l *Log) WantsSpare() bool { return l.failed == nil && !l.closed && len(l.spares) == 0 }
+
+// MakeSpare makes a file for AddSpare, in small steps. It may run beside everything else, one call at a time and
+// before Close. Its failure is not one of the log.
+func (l *Log) MakeSpare() (path string, err error) {
+	path, err = l.makeFile(aheadName, l.opts.SegmentBytes, spareStep)
+	if err != nil {
+		return "", fmt.Errorf("make a spare log segment of %d bytes: %w", l.opts.SegmentBytes, err)
+	}
+	return path, nil
+}
+
+// AddSpare takes a file that MakeSpare has made. If a spare waits by now, the file is removed.
+func (l *Log) AddSpare(made string) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if len(l.spares) > 0 {
+		return l.fs.Remove(made)
 	}
 	path := l.fs.PathJoin(l.dir, fmt.Sprintf("%016x%s", l.tail.sequence+1, spareSuffix))
 	if err := l.fs.Rename(made, path); err != nil {
@@ -41,7 +68,7 @@ func (l *Log) takeFile(group int64) (file spare, size int64, err error) {
 		}
 		return l.spares[0], l.opts.SegmentBytes, nil
 	}
-	path, err := l.makeFile(need)
+	path, err := l.makeFile(newName, need, need)
 	if err != nil {
 		return spare{}, 0, fmt.Errorf("make a log segment of %d bytes: %w", need, err)
 	}
@@ -122,7 +149,10 @@ func (l *Log) Truncate(through kind.Index) error {
 		l.mu.Unlock()
 		return nil
 	}
-	invariant.Check(through <= l.last().Index, "truncate through %d, and the last entry is %d", through, l.last().Index)
+	if last := l.last().Index; through > last {
+		l.mu.Unlock() // readers go on whatever becomes of the caller
+		invariant.Check(false, "truncate through %d, and the last entry is %d", through, last)
+	}
 	start := l.position(through)
 	keep := l.mu.slots[through-l.mu.start.Index:]
 	if cap(keep) > 2*len(keep)+64 {

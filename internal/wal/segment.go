@@ -14,7 +14,8 @@ import (
 const (
 	logSuffix   = ".log"
 	spareSuffix = ".spare"
-	newName     = "new.tmp"
+	newName     = "new.tmp"   // a file that the writer is making
+	aheadName   = "ahead.tmp" // one that MakeSpare is making beside it
 
 	// maxSpares is how many spare files are kept: what one flush of the store sets free at the default sizes.
 	maxSpares = 4
@@ -57,7 +58,7 @@ func number(name, suffix string) (uint64, bool) {
 type files struct {
 	segments []uint64 // in order
 	spares   []string
-	unfinish bool // new.tmp exists
+	unfinish []string // what the making of a file has left
 }
 
 func listFiles(fs vfs.FS, dir string) (files, error) {
@@ -74,8 +75,8 @@ func listFiles(fs vfs.FS, dir string) (files, error) {
 			out.segments = append(out.segments, n)
 		} else if _, ok := number(name, spareSuffix); ok {
 			out.spares = append(out.spares, name)
-		} else if name == newName {
-			out.unfinish = true
+		} else if name == newName || name == aheadName {
+			out.unfinish = append(out.unfinish, name)
 		}
 	}
 	return out, nil
@@ -141,9 +142,10 @@ func fill(f vfs.File, from, to int64) error {
 	return nil
 }
 
-// makeFile makes new.tmp with size bytes of written zeros, synced, and leaves nothing behind if it fails.
-func (l *Log) makeFile(size int64) (path string, err error) {
-	path = l.fs.PathJoin(l.dir, newName)
+// makeFile makes a file with size bytes of written zeros, synced, and leaves nothing behind if it fails. step bytes
+// are written before each sync: a file made beside a log in use must not put one large write before the log's own.
+func (l *Log) makeFile(name string, size, step int64) (path string, err error) {
+	path = l.fs.PathJoin(l.dir, name)
 	if err := l.fs.Remove(path); err != nil && !oserror.IsNotExist(err) {
 		return "", err
 	}
@@ -151,8 +153,10 @@ func (l *Log) makeFile(size int64) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err = fill(f, 0, size); err == nil {
-		err = l.syncFile(f)
+	for from := int64(0); from < size && err == nil; from += step {
+		if err = fill(f, from, min(from+step, size)); err == nil {
+			err = l.syncFile(f)
+		}
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
