@@ -26,7 +26,7 @@ func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 	response := &pb.StatusResponse{
 		Header:           m.s.header.message(m.s.node.KV().Revision(), status.Term),
 		Version:          EtcdVersion,
-		DbSize:           disk,
+		DbSize:           max(disk, live), // what is live may not have reached the disk yet
 		DbSizeInUse:      live,
 		Leader:           uint64(status.Leader),
 		RaftIndex:        uint64(status.Index),
