@@ -42,6 +42,7 @@ func (c *Config) complete(given func(name string) bool) []Warning {
 		}
 	}
 	c.LogOutputs = slices.Compact(c.LogOutputs)
+	warnings = append(warnings, c.securityWarnings()...)
 	if c.UnsafeNoFsync {
 		warnings = append(warnings, "--unsafe-no-fsync is on: a power cut or a crash of the system loses acknowledged "+
 			"writes and may make the data unreadable. Use it only for data that you can lose.")
@@ -67,6 +68,9 @@ func (c *Config) checkTogether(given func(name string) bool) error {
 	if 5*c.HeartbeatInterval > c.ElectionTimeout {
 		return valueError("--election-timeout is %d, but must be at least five times --heartbeat-interval, which is %d",
 			c.ElectionTimeout.Milliseconds(), c.HeartbeatInterval.Milliseconds())
+	}
+	if err := c.checkSecurity(); err != nil {
+		return err
 	}
 	if c.Program == etcdProgram && c.ConfigFile == "" && given("listen-client-urls") && !given("advertise-client-urls") {
 		return valueError("--advertise-client-urls is not set, but must be when --listen-client-urls is")

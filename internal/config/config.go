@@ -80,6 +80,23 @@ type Config struct {
 	// CompactionSleepInterval is the pause between two steps of a compaction; 0 means the built-in figure.
 	CompactionSleepInterval time.Duration
 
+	// CertFile and KeyFile are the server's certificate and key, both empty or neither.
+	CertFile, KeyFile string
+	// ClientCertFile and ClientKeyFile are accepted and have no effect; both are empty or neither.
+	ClientCertFile, ClientKeyFile string
+	// ClientCertAuth makes the common name of a client's certificate its user; use ClientCertificates to know whether
+	// clients need one.
+	ClientCertAuth bool
+	// TrustedCAFile, ClientCRLFile and ClientCertAllowedHostnames say which client certificates are accepted.
+	TrustedCAFile, ClientCRLFile string
+	ClientCertAllowedHostnames   []string
+	// AutoTLS makes a certificate where CertFile is empty, valid for SelfSignedCertValidity years, at least 1.
+	AutoTLS                bool
+	SelfSignedCertValidity int64
+	// CipherSuites, TLSMinVersion and TLSMaxVersion are as the flags say; use CipherSuiteIDs and TLSVersions.
+	CipherSuites                 []string
+	TLSMinVersion, TLSMaxVersion string
+
 	// Logger is "zap". LogLevel is debug, info, warn, error, dpanic, panic or fatal.
 	Logger, LogLevel string
 	// LogFormat is json, console or auto; use Console, which knows what auto means.

@@ -43,6 +43,9 @@ func decodeFile(path string, content []byte) (map[string]given, error) {
 	if err := decoder.Decode(&keys); err != nil {
 		return nil, broken(errors.New("it is not a mapping of names to values"))
 	}
+	if keys, err = withSecurity(keys); err != nil {
+		return nil, inFile(path, err)
+	}
 	values := map[string]given{}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		s, ok := lookup(key)
@@ -62,6 +65,42 @@ func decodeFile(path string, content []byte) (map[string]given, error) {
 		values[key] = given{text: text, source: FromFile, from: path}
 	}
 	return values, nil
+}
+
+// clientSecurity is the mapping under which etcd's file has the settings of TLS for clients, and securityKeys are its
+// keys with the settings that they stand for. etcd ignores the last one for clients.
+const clientSecurity = "client-transport-security"
+
+var securityKeys = map[string]string{
+	"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file",
+	"client-key-file": "client-key-file", "client-cert-auth": "client-cert-auth", "trusted-ca-file": "trusted-ca-file",
+	"auto-tls": "auto-tls", "allowed-hostname": "client-cert-allowed-hostname", "skip-client-san-verification": "",
+}
+
+// withSecurity moves what stands under client-transport-security to the names of the settings.
+func withSecurity(keys map[string]any) (map[string]any, error) {
+	if isEmpty(keys[clientSecurity]) {
+		delete(keys, clientSecurity)
+		return keys, nil
+	}
+	section, ok := keys[clientSecurity].(map[string]any)
+	if !ok {
+		return nil, valueError("%s is not a mapping of names to values.", clientSecurity)
+	}
+	delete(keys, clientSecurity)
+	for _, key := range slices.Sorted(maps.Keys(section)) {
+		name, known := securityKeys[key]
+		switch {
+		case isEmpty(section[key]) || known && name == "":
+			continue
+		case !known:
+			return nil, unknownError("%s has the key %s, which this version of Holdfast does not know.", clientSecurity, key)
+		case !isEmpty(keys[name]):
+			return nil, valueError("%s is set twice: by itself and under %s.", name, clientSecurity)
+		}
+		keys[name] = section[key]
+	}
+	return keys, nil
 }
 
 func inFile(path string, err error) error {

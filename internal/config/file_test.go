@@ -54,7 +54,11 @@ func TestFileRefusals(t *testing.T) {
 	}{
 		{"nmae: x", ErrUnknown, "In the configuration file c.yml: nmae is not a setting; did you mean name?"},
 		{"nmae:", ErrUnknown, "did you mean name?"},
-		{"client-transport-security: {cert-file: x}", ErrUnknown, "this version of Holdfast does not have"},
+		{"peer-transport-security: {cert-file: x}", ErrUnknown, "this version of Holdfast does not have"},
+		{"client-transport-security: x", ErrValue, "is not a mapping"},
+		{"client-transport-security: {allowed-cn: [x]}", ErrUnknown, "client-transport-security has the key allowed-cn"},
+		{"client-transport-security: {cert-file: x}\ncert-file: x", ErrValue, "cert-file is set twice"},
+		{"client-transport-security: {client-cert-auth: maybe}", ErrValue, "must be true or false"},
 		{"version: true", ErrUnknown, "only as the flag --version"},
 		{"config-file: x", ErrUnknown, "only as the flag --config-file"},
 		{"name: a\nname: b", ErrFile, "not understood"},

@@ -1,12 +1,12 @@
 package config
 
 // missing lists the flags of etcd 3.7 that have no row yet. They are refused by a sentence of their own, because
-// the nearest name would mislead, and because a member that ignored, say, --client-cert-auth would be open.
+// the nearest name would mislead, and because a member that ignored, say, --peer-client-cert-auth would be open.
 // Together with the rows that are not Holdfast's own it is the whole list of etcd's flags; a test holds that.
 var missing = map[string]bool{}
 
 // onlyInFile are the keys that only etcd's configuration file has.
-var onlyInFile = []string{"client-transport-security", "peer-transport-security", "discovery-config", "socket-options"}
+var onlyInFile = []string{"peer-transport-security", "discovery-config", "socket-options"}
 
 func init() {
 	for _, name := range []string{
@@ -20,11 +20,9 @@ func init() {
 		"discovery-password", "discovery-fallback", "discovery-proxy", "discovery-srv", "discovery-srv-name",
 		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
 
-		"cert-file", "key-file", "client-cert-auth", "client-cert-file", "client-key-file", "client-crl-file",
-		"client-cert-allowed-hostname", "trusted-ca-file", "auto-tls", "peer-cert-file", "peer-key-file",
-		"peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file", "peer-trusted-ca-file",
-		"peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-auto-tls", "self-signed-cert-validity",
-		"peer-crl-file", "cipher-suites", "cors", "host-whitelist", "tls-min-version", "tls-max-version",
+		"peer-cert-file", "peer-key-file", "peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file",
+		"peer-trusted-ca-file", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-auto-tls", "peer-crl-file",
+		"cors", "host-whitelist",
 
 		"auth-token", "bcrypt-cost", "auth-token-ttl",
 

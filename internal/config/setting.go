@@ -46,6 +46,7 @@ type Section string
 const (
 	Member     Section = "Member"
 	Clustering Section = "Clustering"
+	Security   Section = "Security"
 	Logging    Section = "Logging"
 	Features   Section = "Features"
 	Unsafe     Section = "Unsafe feature"
@@ -54,7 +55,7 @@ const (
 
 // Sections lists the headings in the order of the help.
 func Sections() []Section {
-	return []Section{Member, Clustering, Logging, Features, Unsafe, Holdfast}
+	return []Section{Member, Clustering, Security, Logging, Features, Unsafe, Holdfast}
 }
 
 // Kind is the way that a value is written.

@@ -45,7 +45,7 @@ var table = []Setting{
 	},
 	{
 		Name: "listen-client-urls", Section: Member, Kind: URLList, Default: "http://localhost:2379",
-		Help:  "Where to listen for clients: URLs with an IP address or localhost, or unix://path.",
+		Help:  "Where to listen for clients: URLs with an IP address or localhost, or unix://path; https:// and unixs:// for TLS. The same address under both http:// and https:// takes both kinds of clients.",
 		field: func(c *Config) any { return &c.ListenClientURLs },
 		check: func(c *Config) string { return bindable(c.ListenClientURLs) },
 	},
@@ -123,6 +123,77 @@ var table = []Setting{
 		Name: "pre-vote", Section: Clustering, Kind: Bool, Default: "true",
 		Help:  "Ask the other members whether they would vote before standing for election, so that a member that comes back does not depose a leader.",
 		field: func(c *Config) any { return &c.PreVote },
+	},
+
+	{
+		Name: "cert-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The certificate that clients see at https:// and unixs:// URLs, with the intermediate ones after it (PEM). It is read again when it changes, as are all files of this section.",
+		field: func(c *Config) any { return &c.CertFile },
+	},
+	{
+		Name: "key-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The private key of --cert-file (PEM).",
+		field: func(c *Config) any { return &c.KeyFile },
+	},
+	{
+		Name: "client-cert-file", Section: Security, Kind: Text, Default: "",
+		Help:     "The certificate with which a member calls clients' ports (PEM).",
+		NoEffect: "a member never connects to a client port",
+		field:    func(c *Config) any { return &c.ClientCertFile },
+	},
+	{
+		Name: "client-key-file", Section: Security, Kind: Text, Default: "",
+		Help:     "The private key of --client-cert-file (PEM).",
+		NoEffect: "a member never connects to a client port",
+		field:    func(c *Config) any { return &c.ClientKeyFile },
+	},
+	{
+		Name: "client-cert-auth", Section: Security, Kind: Bool, Default: "false",
+		Help:  "Demand a certificate of every client that speaks TLS. Where users are switched on, its common name is the user's.",
+		field: func(c *Config) any { return &c.ClientCertAuth },
+	},
+	{
+		Name: "trusted-ca-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The authorities of clients' certificates (PEM). As in etcd, clients need a certificate as soon as this is set.",
+		field: func(c *Config) any { return &c.TrustedCAFile },
+	},
+	{
+		Name: "client-crl-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The list of clients' certificates that are revoked (PEM or DER).",
+		field: func(c *Config) any { return &c.ClientCRLFile },
+	},
+	{
+		Name: "client-cert-allowed-hostname", Section: Security, Kind: TextList, Default: "",
+		Help:  "Host names or IP addresses of which a client's certificate must bear one.",
+		field: func(c *Config) any { return &c.ClientCertAllowedHostnames },
+	},
+	{
+		Name: "auto-tls", Section: Security, Kind: Bool, Default: "false",
+		Help:  "Make a certificate for the client URLs in the data directory, unless --cert-file is given. Clients trust it by the file fixtures/client/cert.pem there.",
+		field: func(c *Config) any { return &c.AutoTLS },
+	},
+	{
+		Name: "self-signed-cert-validity", Section: Security, Kind: Number, Default: "1", Min: 1, Max: 100,
+		Help:  "How many years a certificate made by --auto-tls is valid.",
+		field: func(c *Config) any { return &c.SelfSignedCertValidity },
+	},
+	{
+		Name: "cipher-suites", Section: Security, Kind: TextList, Default: "",
+		Help:  "The cipher suites that TLS 1.2 may use, by their names in Go's crypto/tls. Without it Go chooses. Those of TLS 1.3 cannot be chosen.",
+		field: func(c *Config) any { return &c.CipherSuites },
+		check: suitesKnown,
+	},
+	{
+		Name: "tls-min-version", Section: Security, Kind: Text, Default: "TLS1.2",
+		Help:  "The oldest version of TLS that is spoken: TLS1.2 or TLS1.3.",
+		field: func(c *Config) any { return &c.TLSMinVersion },
+		check: func(c *Config) string { return versionKnown(c.TLSMinVersion) },
+	},
+	{
+		Name: "tls-max-version", Section: Security, Kind: Text, Default: "",
+		Help:  "The newest version of TLS that is spoken: TLS1.2 or TLS1.3. Without it there is no bound.",
+		field: func(c *Config) any { return &c.TLSMaxVersion },
+		check: func(c *Config) string { return versionKnown(c.TLSMaxVersion) },
 	},
 
 	{

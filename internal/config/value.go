@@ -28,7 +28,7 @@ func (s Setting) decode(c *Config, text string) (complaint string) {
 		*p = v
 	case *[]string:
 		*p = splitList(text)
-		if len(*p) == 0 {
+		if len(*p) == 0 && s.Default != "" {
 			return "must name at least one"
 		}
 	case *[]url.URL:

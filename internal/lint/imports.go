@@ -24,6 +24,7 @@ var rooms = map[string]row{
 	"invariant": {"", "every room may check, so it may know none"},
 
 	"config":  {"", "it is a table; what the settings mean is known above"},
+	"tlsconf": {"", "it makes TLS settings of files; who listens with them is known above"},
 	"datadir": {"", "it knows where log and store lie, not what is in them"},
 	"wal":     {"", "it keeps entries whose meaning it does not know"},
 	"store":   {"", "it opens the engine and orders its keys; what they mean is known above"},
@@ -42,7 +43,7 @@ var rooms = map[string]row{
 	"inspect": {"auth batch command config datadir machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store wal",
+	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store tlsconf wal",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
