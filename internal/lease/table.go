@@ -2,6 +2,7 @@ package lease
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -189,4 +190,30 @@ func (t *Table) remove(id kind.LeaseID) {
 	t.mu.order.remove(t.mu.slots, t.mu.slots[i].at)
 	t.mu.slots[i] = slot{}
 	t.mu.free = append(t.mu.free, i)
+}
+
+// Attachments calls visit with every attached key and its lease, by lease and key, as of the last committed batch. The
+// key is valid during the call. An error of visit ends the walk and is returned.
+func (t *Table) Attachments(visit func(id kind.LeaseID, key []byte) error) error {
+	lower, upper := []byte{store.FamilyLease, partKey, 0}, []byte{store.FamilyLease, partKey + 1, 0}
+	return t.db.Visit(lower, upper, func(k, _ []byte) error {
+		id, key, sound := splitAttachment(k)
+		if !sound {
+			return fmt.Errorf("%w: an attachment has the key %q", ErrRecord, k)
+		}
+		return visit(id, key)
+	})
+}
+
+// Attached reports whether key is attached to a lease, as of the last committed batch. The error is a failure of the
+// store.
+func (t *Table) Attached(id kind.LeaseID, key []byte) (bool, error) {
+	_, closer, err := t.db.Get(appendAttachment(nil, id, key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, store.WrapRead("read the attachment of a key", err)
+	}
+	return true, closer.Close()
 }

@@ -107,6 +107,14 @@ func encodeCommand(c any) command.Command {
 		return command.Command{Kind: command.KindTxn, Payload: command.AppendTxn(nil, c)}
 	case *command.Compaction:
 		return command.Command{Kind: command.KindCompact, Payload: command.AppendCompaction(nil, c)}
+	case *command.LeaseGrant:
+		return command.Command{Kind: command.KindLeaseGrant, Payload: command.AppendLeaseGrant(nil, c)}
+	case *command.LeaseRevoke:
+		return command.Command{Kind: command.KindLeaseRevoke, Payload: command.AppendLeaseRevoke(nil, c)}
+	case *command.LeaseRenew:
+		return command.Command{Kind: command.KindLeaseRenew, Payload: command.AppendLeaseRenew(nil, c)}
+	case *command.LeaseExpire:
+		return command.Command{Kind: command.KindLeaseExpire, Payload: command.AppendLeaseExpire(nil, c)}
 	}
 	panic(fmt.Sprintf("%T is no command", c))
 }
@@ -166,6 +174,16 @@ func (r *rig) dump() string {
 	}
 	hash, compacted, revision, err := r.kv.HashKV(context.Background(), 0)
 	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, l := range r.Leases().All() {
+		text += fmt.Sprintf("%+v", l)
+		if err := r.Leases().Keys(l.ID, func(key []byte) bool { text += fmt.Sprintf(" %q", key); return len(text) < 1<<20 }); err != nil {
+			r.t.Fatal(err)
+		}
+		text += "\n"
+	}
+	if err := CheckLeases(context.Background(), r.Leases(), r.kv, func(problem string) { r.t.Error(problem) }); err != nil {
 		r.t.Fatal(err)
 	}
 	return text + fmt.Sprintf("hash %x compacted %d revision %d\n", hash, compacted, revision)
