@@ -204,6 +204,11 @@ func (w *Writer) delete(prev Row) {
 	w.batch.Set(w.key, tombstone[:])
 	w.counts.LiveKeys--
 	w.counts.LiveBytes -= prev.size()
+	if w.unlisted == 0 && !again && w.eventBytes <= w.store.options.EventBytes {
+		// The event may outlive what prev stands in.
+		prev.Encoded = append(w.arena.take(len(prev.Encoded)), prev.Encoded...)
+		w.arena.keep(len(prev.Encoded))
+	}
 	w.note(pending{row: row, deleted: true}, prev, previous, again)
 }
 

@@ -1,0 +1,106 @@
+package watch
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"holdfast/internal/kind"
+	"holdfast/internal/mvcc"
+)
+
+// event is a change with its bytes in a response, which are made when somebody wants them.
+type event struct {
+	change mvcc.Event
+	plain  atomic.Pointer[[]byte]
+	full   atomic.Pointer[[]byte] // with the version before
+}
+
+// The tags of a WatchResponse's events and of an event's fields.
+const (
+	tagEvents = 11<<3 | 2
+	tagType   = 1 << 3
+	tagKv     = 2<<3 | 2
+	tagPrevKv = 3<<3 | 2
+)
+
+// wire returns e as an events field of a WatchResponse. Two callers may make the same bytes at the same time.
+func (e *event) wire(before bool) []byte {
+	have := &e.plain
+	if before {
+		have = &e.full
+	}
+	if b := have.Load(); b != nil {
+		return *b
+	}
+	b := appendEvent(nil, &e.change, before)
+	have.Store(&b)
+	return b
+}
+
+// appendEvent appends an events field to dst.
+func appendEvent(dst []byte, e *mvcc.Event, before bool) []byte {
+	row, prev := len(e.Row.Encoded), 0
+	size := 1 + uvarintLen(row) + row
+	if e.Deleted {
+		size += 2
+	}
+	if before && e.Before.Exists() {
+		prev = len(e.Before.Encoded)
+		size += 1 + uvarintLen(prev) + prev
+	}
+	if dst == nil {
+		dst = make([]byte, 0, 1+uvarintLen(size)+size)
+	}
+	dst = binary.AppendUvarint(append(dst, tagEvents), uint64(size))
+	if e.Deleted {
+		dst = append(dst, tagType, 1)
+	}
+	dst = binary.AppendUvarint(append(dst, tagKv), uint64(row))
+	dst = append(dst, e.Row.Encoded...)
+	if prev > 0 {
+		dst = binary.AppendUvarint(append(dst, tagPrevKv), uint64(prev))
+		dst = append(dst, e.Before.Encoded...)
+	}
+	return dst
+}
+
+func uvarintLen(n int) int {
+	size := 1
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
+}
+
+// revision is all that one command has changed. The ring takes the events away when it drops the revision, although
+// queues may still refer to it (W6).
+type revision struct {
+	number kind.Revision
+	events atomic.Pointer[[]event]
+	bytes  int64
+}
+
+// eventCost is what an event takes beside its rows.
+const eventCost = 256
+
+func newRevision(changes []mvcc.Event) *revision {
+	r := &revision{number: changes[0].Revision}
+	events := make([]event, len(changes))
+	for i := range changes {
+		events[i].change = changes[i]
+		// The rows, and once more for the bytes that are made of them.
+		r.bytes += eventCost + 2*int64(len(changes[i].Row.Encoded)+len(changes[i].Before.Encoded))
+	}
+	r.events.Store(&events)
+	return r
+}
+
+// whole reports whether the version before each change is at hand.
+func whole(changes []mvcc.Event) bool {
+	for i := range changes {
+		if changes[i].Previous > 0 && !changes[i].Before.Exists() {
+			return false
+		}
+	}
+	return true
+}
