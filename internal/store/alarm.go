@@ -82,9 +82,7 @@ func (a *alarm) listener(o Options) *pebble.EventListener {
 	return l
 }
 
-// logger is where Pebble writes remarks and ends the process. Its Fatalf ends the caller instead: what runs on a
-// goroutine of Pebble's own ends with that goroutine, so that its locks are released and nothing is done after the
-// failure; what runs on a goroutine of ours panics with a Failure, which the machine recovers.
+// logger is where Pebble writes remarks and ends the process. Its Fatalf ends the caller instead; see fatal.
 type logger struct {
 	alarm *alarm
 	logf  func(format string, args ...any)
@@ -102,16 +100,7 @@ func (l *logger) Errorf(format string, args ...any) {
 
 // Fatalf implements pebble.Logger.
 func (l *logger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf("the store cannot go on: %w", fatalError(format, args))
-	if onPebbleGoroutine() {
-		l.alarm.mu.Lock()
-		l.alarm.mu.wrecked = true
-		l.alarm.mu.Unlock()
-		l.alarm.raise(err)
-		runtime.Goexit()
-	}
-	l.alarm.raise(err)
-	panic(Failure{err})
+	l.alarm.fatal(fmt.Errorf("the store cannot go on: %w", fatalError(format, args)))
 }
 
 // Eventf implements pebble.LoggerAndTracer.
@@ -146,9 +135,36 @@ func onPebbleGoroutine() bool {
 	}
 }
 
-// openPebble opens a database. Pebble panics on some bytes that it cannot make sense of; while it opens, that means
-// bytes on disk, so it becomes a *Corruption.
-func openPebble(dir string, p *pebble.Options, a *alarm) (db *pebble.DB, err error) {
+// openPebble opens a database. Opening may flush, and Pebble waits for that flush even if its goroutine has been ended;
+// so Pebble opens beside, the one goroutine that this package starts, and is left behind if that happens.
+func openPebble(dir string, p *pebble.Options, a *alarm) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := openHere(dir, p)
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		return o.db, o.err
+	case <-a.raised:
+	}
+	a.mu.Lock()
+	wrecked := a.mu.wrecked
+	a.mu.Unlock()
+	if wrecked {
+		return nil, a.failed()
+	}
+	o := <-done
+	return o.db, o.err
+}
+
+// openHere opens a database. Pebble panics on some bytes that it cannot make sense of; while it opens, that means bytes
+// on disk, so it becomes a *Corruption.
+func openHere(dir string, p *pebble.Options) (db *pebble.DB, err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:

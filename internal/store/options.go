@@ -44,7 +44,7 @@ func pebbleOptions(fs vfs.FS, o Options, a *alarm) *pebble.Options {
 		o.MaxOpenFiles = DefaultMaxOpenFiles
 	}
 	p := &pebble.Options{
-		FS:                          fs,
+		FS:                          guardedFS{fs, a},
 		Comparer:                    Comparer,
 		FormatMajorVersion:          FormatMajorVersion,
 		DisableWAL:                  true,
