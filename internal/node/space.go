@@ -11,21 +11,28 @@ import (
 // two flushes, a compaction step and a log segment; deletes, compactions and reads use that reserve.
 type space struct {
 	short atomic.Bool
+	told  bool // what the log was told last; the keeper's
 	mu    struct {
 		sync.Mutex
 		spare error // why the next log segment could not be made; nil when it is there
 	}
 }
 
-// spareFailed notes that there was no room for the next log segment.
+// spareFailed notes that there was no room for the next log segment. Growth is refused from here on, not from the
+// next look on: at full speed the segment in use is full much sooner than that.
 func (s *space) spareFailed(err error) {
 	s.mu.Lock()
 	s.mu.spare = err
 	s.mu.Unlock()
+	s.short.Store(true)
 }
 
-// spareReady notes that the next log segment is there.
-func (s *space) spareReady() { s.spareFailed(nil) }
+// spareReady notes that the next log segment is there. The next look says whether there is room.
+func (s *space) spareReady() {
+	s.mu.Lock()
+	s.mu.spare = nil
+	s.mu.Unlock()
+}
 
 // look asks the disk. A file system that cannot tell its free space is taken to have enough, as long as the next
 // log segment can be made.
@@ -46,7 +53,9 @@ func (s *space) look(n *Node) {
 			short = short || free < want
 		}
 	}
-	if s.short.Swap(short) != short {
+	s.short.Store(short)
+	if s.told != short {
+		s.told = short
 		n.logSpace(short, free, n.MinFreeBytes, cause)
 	}
 }
