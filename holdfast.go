@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -162,6 +163,9 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 	m.stopChore = cancelChore
 	go func() {
 		defer close(m.choreDone)
+		var tokens sync.WaitGroup
+		tokens.Go(func() { chore.NewTokens(m.node, m.logger.Named("chore")).Run(choreCtx) })
+		defer tokens.Wait()
 		if err := chore.New(chore.Config{Node: m.node, Logger: m.logger.Named("chore")}).Run(choreCtx); err != nil {
 			m.node.Fail(err)
 		}
@@ -339,12 +343,18 @@ func (m *Member) listen() error {
 		}
 		m.listeners = append(m.listeners, l)
 	}
+	tokens, err := server.ParseTokens(c.AuthToken, time.Duration(c.AuthTokenTTL)*time.Second, os.ReadFile)
+	if err != nil {
+		return err
+	}
 	m.server = server.New(m.node, server.Options{
 		Logger:               m.logger.Named("server"),
 		Registerer:           m.registry,
 		Gatherer:             m.registry,
 		MaxRequestBytes:      int(c.MaxRequestBytes),
 		MaxTxnOps:            int(c.MaxTxnOps),
+		Tokens:               tokens,
+		BcryptCost:           int(c.BcryptCost),
 		MinLeaseTTL:          minLeaseTTL(c),
 		MaxConcurrentStreams: c.MaxConcurrentStreams,
 		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,

@@ -29,7 +29,7 @@ func (s *Snapshot) Allow(id Identity, request any, attached AttachedKeys) error 
 	switch r := request.(type) {
 	case *command.Compaction, *command.AuthChange:
 		return s.AllowAdmin(id)
-	case *command.LeaseGrant:
+	case *command.LeaseGrant, *command.LeaseLeases:
 		return s.AllowAnyUser(id)
 	case *command.LeaseTimeToLive:
 		if !r.Keys {

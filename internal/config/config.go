@@ -97,6 +97,12 @@ type Config struct {
 	CipherSuites                 []string
 	TLSMinVersion, TLSMaxVersion string
 
+	// AuthToken is how clients prove who they are: simple, jwt with options, or empty for not at all.
+	AuthToken string
+	// BcryptCost is the cost of the hashes of passwords, from 4 to 31. AuthTokenTTL is how many seconds a simple token
+	// lives after its last use; 0 means 300.
+	BcryptCost, AuthTokenTTL int64
+
 	// Logger is "zap". LogLevel is debug, info, warn, error, dpanic, panic or fatal.
 	Logger, LogLevel string
 	// LogFormat is json, console or auto; use Console, which knows what auto means.

@@ -24,8 +24,6 @@ func init() {
 		"peer-trusted-ca-file", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-auto-tls", "peer-crl-file",
 		"cors", "host-whitelist",
 
-		"auth-token", "bcrypt-cost", "auth-token-ttl",
-
 		"enable-pprof", "metrics", "listen-metrics-urls",
 
 		"enable-log-rotation", "log-rotation-config-json",

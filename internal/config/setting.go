@@ -47,6 +47,7 @@ const (
 	Member     Section = "Member"
 	Clustering Section = "Clustering"
 	Security   Section = "Security"
+	Auth       Section = "Auth"
 	Logging    Section = "Logging"
 	Features   Section = "Features"
 	Unsafe     Section = "Unsafe feature"
@@ -55,7 +56,7 @@ const (
 
 // Sections lists the headings in the order of the help.
 func Sections() []Section {
-	return []Section{Member, Clustering, Security, Logging, Features, Unsafe, Holdfast}
+	return []Section{Member, Clustering, Security, Auth, Logging, Features, Unsafe, Holdfast}
 }
 
 // Kind is the way that a value is written.

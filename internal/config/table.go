@@ -197,6 +197,22 @@ var table = []Setting{
 	},
 
 	{
+		Name: "auth-token", Section: Auth, Kind: Text, Default: "simple",
+		Help:  "How clients prove who they are after they have shown a password: simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m for JSON web tokens.",
+		field: func(c *Config) any { return &c.AuthToken },
+	},
+	{
+		Name: "bcrypt-cost", Section: Auth, Kind: Number, Default: "10", Min: 4, Max: 31,
+		Help:  "How much work the hash of a password is; each step more doubles it.",
+		field: func(c *Config) any { return &c.BcryptCost },
+	},
+	{
+		Name: "auth-token-ttl", Section: Auth, Kind: Number, Default: "300", Min: 0, Max: 1_000_000_000,
+		Help:  "How many seconds a simple token lives after its last use.",
+		field: func(c *Config) any { return &c.AuthTokenTTL },
+	},
+
+	{
 		Name: "logger", Section: Logging, Kind: Word, Default: "zap", OneOf: []string{"zap"},
 		Help:  "The logger; there is one.",
 		field: func(c *Config) any { return &c.Logger },

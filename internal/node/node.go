@@ -94,6 +94,7 @@ type Node struct {
 
 	queue   *queue
 	reads   readQueue
+	tokens  tokenUses
 	loop    mailbox[replica.Work] // finished work on its way back to the replica
 	writer  writer
 	applier applier
@@ -124,6 +125,7 @@ func New(c Config) *Node {
 		failed:  make(chan struct{}),
 	}
 	n.reads.init()
+	n.tokens.init()
 	n.writer.init()
 	n.applier.init()
 	n.sweeper.init(n.KV().Compacted())

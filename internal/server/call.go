@@ -23,7 +23,8 @@ type method struct {
 	service string
 	name    string
 	kind    string // unary, client_stream, server_stream or bidi_stream
-	learner bool   // a learner serves it, perhaps only in part
+	policy  policy
+	learner bool // a learner serves it, perhaps only in part
 	counts  counters
 }
 
@@ -139,7 +140,7 @@ func (c *countedStream) RecvMsg(m any) error {
 }
 
 // admit is what every call passes before its request is looked at: whether this member serves the method at all,
-// and whether the client wants to be turned away while there is no leader.
+// whether the client wants to be turned away while there is no leader, and what the method asks of the caller.
 func (s *Server) admit(ctx context.Context, m *method, versions *clientVersions) error {
 	where := s.node.Status()
 	if where.Learner && !m.learner {
@@ -157,7 +158,7 @@ func (s *Server) admit(ctx context.Context, m *method, versions *clientVersions)
 	if len(v) > 0 && v[0] == rpctypes.MetadataHasLeader && where.Leader == 0 {
 		return rpctypes.ErrGRPCNoLeader
 	}
-	return nil
+	return s.enter(ctx, m)
 }
 
 // panicked stops the member because a handler panicked with p. A request never gets an answer from state that may

@@ -30,14 +30,3 @@ func (c *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest)
 	}
 	return response, nil
 }
-
-// authServer serves those methods of the Auth service that are listed as served.
-type authServer struct {
-	pb.UnimplementedAuthServer
-	s *Server
-}
-
-// AuthStatus says that authentication is not enabled. An untouched user store of etcd stands at revision 1.
-func (a *authServer) AuthStatus(context.Context, *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
-	return &pb.AuthStatusResponse{Header: a.s.currentHeader(), AuthRevision: 1}, nil
-}

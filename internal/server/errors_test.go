@@ -107,6 +107,8 @@ func TestEverySentinelIsInTheTable(t *testing.T) {
 		"member.ErrNoMembers":     "a new cluster is described by flags, not by requests",
 		"member.ErrNoPeerURL":     "as above",
 		"member.ErrSameURL":       "as above",
+		"machine.ErrAuthChanged":  "the command is authorised and proposed anew",
+		"auth.ErrRecord":          "the member does not start",
 		"lease.ErrRecord":         "stops the member",
 		"member.ErrRecord":        "stops the member",
 	}

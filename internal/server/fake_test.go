@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"holdfast/internal/auth"
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
@@ -58,6 +59,8 @@ func (f *fakeNode) Sizes() (disk, live int64)   { return 4096, 1024 }
 func (f *fakeNode) KV() *mvcc.Store             { return f.machine.KV() }
 func (f *fakeNode) Leases() *lease.Table        { return f.machine.Leases() }
 func (f *fakeNode) ClusterTime() (uint64, bool) { return f.machine.State().Elapsed, true }
+func (f *fakeNode) Auth() *auth.Store           { return f.machine.Auth() }
+func (f *fakeNode) TokenUsed(*auth.Token)       {}
 func (f *fakeNode) Status() node.Status         { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.status }
 func (f *fakeNode) Alarms() []node.Alarm        { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.alarms }
 func (f *fakeNode) Space() error                { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.space }

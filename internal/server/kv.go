@@ -16,20 +16,6 @@ import (
 // read with it or propose it. What is proposed are the bytes that arrived if the value shows all that they hold,
 // otherwise the value encoded anew, so that the machine decodes what was checked.
 
-// caller is who asks, and the state of the user store at which that was found out. The zero caller has no name.
-type caller struct {
-	user         string
-	authRevision uint64
-}
-
-// authorise decides whether the client behind ctx may have request done. Without authentication everybody may do
-// everything.
-func authorise[R command.Put | command.Range | command.DeleteRange | command.Txn | command.Compaction |
-	command.LeaseGrant | command.LeaseRevoke | command.LeaseRenew | command.LeaseTimeToLive | command.LeaseLeases](
-	_ context.Context, _ *Server, _ *R) (caller, error) {
-	return caller{}, nil
-}
-
 // put serves KV.Put.
 func (s *Server) put(ctx context.Context, request []byte) (*answer, error) {
 	p, known, err := command.DecodePut(request)
@@ -39,17 +25,13 @@ func (s *Server) put(ctx context.Context, request []byte) (*answer, error) {
 	if err := p.Check(); err != nil {
 		return nil, toStatus(err)
 	}
-	who, err := authorise(ctx, s, &p)
-	if err != nil {
-		return nil, toStatus(err)
-	}
 	if err := s.node.Space(); err != nil {
 		return nil, toStatus(err)
 	}
 	if !known {
 		request = command.AppendPut(nil, &p)
 	}
-	return s.propose(ctx, command.KindPut, who, request)
+	return propose(ctx, s, command.KindPut, &p, request)
 }
 
 // deleteRange serves KV.DeleteRange.
@@ -61,14 +43,10 @@ func (s *Server) deleteRange(ctx context.Context, request []byte) (*answer, erro
 	if err := r.Check(); err != nil {
 		return nil, toStatus(err)
 	}
-	who, err := authorise(ctx, s, &r)
-	if err != nil {
-		return nil, toStatus(err)
-	}
 	if !known {
 		request = command.AppendDeleteRange(nil, &r)
 	}
-	return s.propose(ctx, command.KindDelete, who, request)
+	return propose(ctx, s, command.KindDelete, &r, request)
 }
 
 // txn serves KV.Txn. A transaction that can only read takes the road of a Range.
@@ -78,10 +56,6 @@ func (s *Server) txn(ctx context.Context, request []byte) (*answer, error) {
 		return nil, malformed(err)
 	}
 	if err := t.Check(s.o.MaxTxnOps); err != nil {
-		return nil, toStatus(err)
-	}
-	who, err := authorise(ctx, s, &t)
-	if err != nil {
 		return nil, toStatus(err)
 	}
 	if t.ReadOnly() {
@@ -95,7 +69,7 @@ func (s *Server) txn(ctx context.Context, request []byte) (*answer, error) {
 	if !known {
 		request = command.AppendTxn(nil, &t)
 	}
-	return s.propose(ctx, command.KindTxn, who, request)
+	return propose(ctx, s, command.KindTxn, &t, request)
 }
 
 // puts reports whether t holds a put, in whatever branch and depth.
@@ -112,6 +86,10 @@ func puts(t *command.Txn) bool {
 
 // readTxn serves a transaction from one view.
 func (s *Server) readTxn(ctx context.Context, t *command.Txn) (*answer, error) {
+	who, err := authorise(ctx, s, t)
+	if err != nil {
+		return nil, toStatus(err)
+	}
 	if !t.Serializable() {
 		if err := s.node.ReadIndex(ctx); err != nil {
 			return nil, s.readFailed(err)
@@ -126,6 +104,10 @@ func (s *Server) readTxn(ctx context.Context, t *command.Txn) (*answer, error) {
 	if reply.Err != nil {
 		return nil, s.readFailed(reply.Err)
 	}
+	if err := confirm(ctx, s, who, t); err != nil {
+		reply.Release()
+		return nil, toStatus(err)
+	}
 	return s.replyAnswer(ctx, reply), nil
 }
 
@@ -135,14 +117,10 @@ func (s *Server) compact(ctx context.Context, request []byte) (*answer, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	who, err := authorise(ctx, s, &c)
-	if err != nil {
-		return nil, toStatus(err)
-	}
 	if !known {
 		request = command.AppendCompaction(nil, &c)
 	}
-	a, err := s.propose(ctx, command.KindCompact, who, request)
+	a, err := propose(ctx, s, command.KindCompact, &c, request)
 	if err != nil {
 		return nil, err
 	}
@@ -152,18 +130,6 @@ func (s *Server) compact(ctx context.Context, request []byte) (*answer, error) {
 		}
 	}
 	return a, nil
-}
-
-// propose sends a command through the log and answers with what the machine replied.
-func (s *Server) propose(ctx context.Context, k command.Kind, who caller, payload []byte) (*answer, error) {
-	reply, err := s.node.Propose(ctx, command.Command{Kind: k, User: who.user, AuthRevision: who.authRevision, Payload: payload})
-	if err != nil {
-		return nil, proposalFailed(err)
-	}
-	if reply.Err != nil {
-		return nil, toStatus(reply.Err)
-	}
-	return s.replyAnswer(ctx, reply), nil
 }
 
 // replyAnswer makes the response of a reply of the machine; see rangeAnswer.
@@ -190,7 +156,8 @@ func (s *Server) rangeKeys(ctx context.Context, request []byte) (*answer, error)
 	if err := r.Check(); err != nil {
 		return nil, toStatus(err)
 	}
-	if _, err := authorise(ctx, s, &r); err != nil {
+	who, err := authorise(ctx, s, &r)
+	if err != nil {
 		return nil, toStatus(err)
 	}
 	if !r.Serializable {
@@ -201,6 +168,10 @@ func (s *Server) rangeKeys(ctx context.Context, request []byte) (*answer, error)
 	read, err := s.node.KV().Range(ctx, r)
 	if err != nil {
 		return nil, s.readFailed(err)
+	}
+	if err := confirm(ctx, s, who, &r); err != nil {
+		read.Release()
+		return nil, toStatus(err)
 	}
 	return s.rangeAnswer(ctx, read), nil
 }

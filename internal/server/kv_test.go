@@ -331,6 +331,7 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	if _, err := cluster.MemberList(ctx, &pb.MemberListRequest{Linearizable: true}); status.Convert(err).Message() != "etcdserver: no leader" {
 		t.Errorf("a linearizable MemberList without a leader answers %v", err)
 	}
+	f.set(func(f *fakeNode) { f.mu.readIndex = nil })
 	auth, err := pb.NewAuthClient(conn).AuthStatus(ctx, &pb.AuthStatusRequest{})
 	if err != nil || auth.Enabled || auth.AuthRevision != 1 {
 		t.Errorf("AuthStatus answers %v, %v", auth, err)

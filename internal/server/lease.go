@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"holdfast/internal/auth"
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
@@ -26,10 +28,6 @@ func (s *Server) leaseGrant(ctx context.Context, request []byte) (*answer, error
 	if err != nil {
 		return nil, malformed(err)
 	}
-	who, err := authorise(ctx, s, &g)
-	if err != nil {
-		return nil, toStatus(err)
-	}
 	if err := s.node.Space(); err != nil {
 		return nil, toStatus(err)
 	}
@@ -38,7 +36,7 @@ func (s *Server) leaseGrant(ctx context.Context, request []byte) (*answer, error
 		if !chosen {
 			g.ID = kind.LeaseID(1 + rand.Int64N(math.MaxInt64))
 		}
-		a, err := s.propose(ctx, command.KindLeaseGrant, who, command.AppendLeaseGrant(nil, &g))
+		a, err := propose(ctx, s, command.KindLeaseGrant, &g, command.AppendLeaseGrant(nil, &g))
 		if chosen || !errors.Is(err, toStatus(machine.ErrLeaseExists)) {
 			return a, err
 		}
@@ -51,14 +49,10 @@ func (s *Server) leaseRevoke(ctx context.Context, request []byte) (*answer, erro
 	if err != nil {
 		return nil, malformed(err)
 	}
-	who, err := authorise(ctx, s, &r)
-	if err != nil {
-		return nil, toStatus(err)
-	}
 	if !known {
 		request = command.AppendLeaseRevoke(nil, &r)
 	}
-	return s.propose(ctx, command.KindLeaseRevoke, who, request)
+	return propose(ctx, s, command.KindLeaseRevoke, &r, request)
 }
 
 // The fields of LeaseTimeToLiveResponse and LeaseKeepAliveResponse, and of LeaseLeasesResponse and LeaseStatus.
@@ -84,7 +78,8 @@ func (s *Server) leaseTimeToLive(ctx context.Context, request []byte) (*answer, 
 	if err != nil {
 		return nil, malformed(err)
 	}
-	if _, err := authorise(ctx, s, &r); err != nil {
+	who, err := authorise(ctx, s, &r)
+	if err != nil {
 		return nil, toStatus(err)
 	}
 	if err := s.node.ReadIndex(ctx); err != nil {
@@ -100,15 +95,24 @@ func (s *Server) leaseTimeToLive(ctx context.Context, request []byte) (*answer, 
 	body = appendInt(body, fieldTTL, int64((l.Deadline-min(now, l.Deadline))/lease.NanosPerSecond))
 	body = appendInt(body, fieldGrantedTTL, l.TTL)
 	if r.Keys {
+		// A key that was attached since r was authorised is shown to those alone who may read it.
+		var denied error
 		err := s.node.Leases().Keys(r.ID, func(key []byte) bool {
+			one := auth.Read{Interval: command.Interval{Shape: command.Point, Start: key}}
+			if denied = who.users.Allow(who.id, &one, nil); denied != nil {
+				return false
+			}
 			body = protowire.AppendBytes(protowire.AppendTag(body, fieldKeys, protowire.BytesType), key)
 			return ctx.Err() == nil
 		})
 		if err == nil {
-			err = ctx.Err()
+			err = cmp.Or(denied, ctx.Err())
 		}
 		if err != nil {
 			return nil, s.readFailed(err)
+		}
+		if err := confirm(ctx, s, who, &r); err != nil {
+			return nil, toStatus(err)
 		}
 	}
 	return s.newAnswer(revision, body), nil
@@ -126,11 +130,20 @@ func (s *Server) leaseLeases(ctx context.Context, request []byte) (*answer, erro
 	if err := s.node.ReadIndex(ctx); err != nil {
 		return nil, s.readFailed(err)
 	}
+	// Whoever asks for all leases may read all keys that are attached to them, as it is now.
+	who, err := s.identify(ctx)
+	if err != nil {
+		return nil, toStatus(err)
+	}
 	revision := int64(s.node.KV().Revision())
 	all := s.node.Leases().All()
 	const statusBytes = 2 + 1 + binary.MaxVarintLen64
 	body := make([]byte, 0, len(all)*statusBytes)
 	for _, l := range all {
+		one := command.LeaseTimeToLive{ID: l.ID, Keys: true}
+		if err := who.users.Allow(who.id, &one, s.attached); err != nil {
+			return nil, toStatus(err)
+		}
 		var inner [1 + binary.MaxVarintLen64]byte
 		body = protowire.AppendTag(body, fieldLeases, protowire.BytesType)
 		body = protowire.AppendBytes(body, appendInt(inner[:0], fieldStatusID, int64(l.ID)))
@@ -205,8 +218,8 @@ func (s *Server) renewLeases(ctx context.Context, stream grpc.ServerStream, rene
 	}
 	reply, err := s.node.Propose(ctx, command.Command{
 		Kind:         command.KindLeaseRenew,
-		User:         who.user,
-		AuthRevision: who.authRevision,
+		User:         who.id.Name,
+		AuthRevision: who.users.Stamp(),
 		Payload:      command.AppendLeaseRenew(nil, renew),
 	})
 	if err != nil {

@@ -52,6 +52,13 @@ func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 // Alarm lists the alarms; raising and clearing them is not served.
 func (m *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 	if r.Action != pb.AlarmRequest_GET {
+		who, err := m.s.identify(ctx)
+		if err == nil {
+			err = who.users.AllowAdmin(who.id)
+		}
+		if err != nil {
+			return nil, toStatus(err)
+		}
 		return nil, unfinished("etcdserverpb.Maintenance", "Alarm with action "+r.Action.String())
 	}
 	if err := m.s.node.ReadIndex(ctx); err != nil {

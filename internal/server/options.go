@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 )
 
@@ -34,6 +35,10 @@ type Options struct {
 	MaxStreamAge   time.Duration // a RangeStream that has not been read by then is cut off; default 10 min
 	QuotaBytes     int64         // what Status reports as quota; default 2 GiB, as etcd reports it
 
+	Tokens         Tokens // how callers prove who they are; default simple tokens
+	BcryptCost     int    // of the hashes of passwords; default 10
+	ClientCertAuth bool   // the name in a verified certificate of a client says who it is
+
 	GRPC []grpc.ServerOption // further options of the gRPC server
 }
 
@@ -56,6 +61,10 @@ func (o *Options) setDefaults() {
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)
 	setDefault(&o.KeepAliveInterval, 2*time.Hour)
 	setDefault(&o.KeepAliveTimeout, 20*time.Second)
+	setDefault(&o.BcryptCost, bcrypt.DefaultCost)
+	if o.Tokens == (Tokens{}) {
+		o.Tokens = Tokens{simple: true, ttl: defaultTokenTTL}
+	}
 	setDefault(&o.RequestTimeout, 7*time.Second)
 	setDefault(&o.MaxStreamAge, 10*time.Minute)
 	setDefault(&o.SlowRequest, 300*time.Millisecond)

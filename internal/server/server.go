@@ -33,6 +33,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"holdfast/internal/auth"
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
@@ -56,6 +57,10 @@ type Node interface {
 	KV() *mvcc.Store
 	// Leases is the table of leases.
 	Leases() *lease.Table
+	// Auth is the users, roles and tokens.
+	Auth() *auth.Store
+	// TokenUsed notes that the log should learn of the last use of a token.
+	TokenUsed(*auth.Token)
 	// ClusterTime returns the time by which leases end, in nanoseconds, and whether this member leads.
 	ClusterTime() (elapsed uint64, leading bool)
 	// Propose puts a command into the log, fills in its origin, and returns what the machine replied. It gives up
@@ -80,6 +85,8 @@ type Server struct {
 	header header
 	codec  *Codec
 
+	passwords *passwords
+
 	methods        []*method // every registered RPC, in the order of registration
 	unaryVersions  clientVersions
 	streamVersions clientVersions
@@ -100,6 +107,7 @@ func New(n Node, o Options) *Server {
 		log:        o.Logger,
 		header:     newHeader(n.ClusterID(), n.MemberID()),
 		codec:      new(Codec),
+		passwords:  newPasswords(o.BcryptCost),
 		grpcHealth: health.NewServer(),
 	}
 	s.grpcHealth.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

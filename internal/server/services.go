@@ -42,7 +42,23 @@ var served = []string{
 	"/etcdserverpb.Maintenance/Defragment",
 	"/etcdserverpb.Maintenance/Hash",
 	"/etcdserverpb.Maintenance/HashKV",
+	"/etcdserverpb.Auth/AuthEnable",
+	"/etcdserverpb.Auth/AuthDisable",
 	"/etcdserverpb.Auth/AuthStatus",
+	"/etcdserverpb.Auth/Authenticate",
+	"/etcdserverpb.Auth/UserAdd",
+	"/etcdserverpb.Auth/UserGet",
+	"/etcdserverpb.Auth/UserList",
+	"/etcdserverpb.Auth/UserDelete",
+	"/etcdserverpb.Auth/UserChangePassword",
+	"/etcdserverpb.Auth/UserGrantRole",
+	"/etcdserverpb.Auth/UserRevokeRole",
+	"/etcdserverpb.Auth/RoleAdd",
+	"/etcdserverpb.Auth/RoleGet",
+	"/etcdserverpb.Auth/RoleList",
+	"/etcdserverpb.Auth/RoleDelete",
+	"/etcdserverpb.Auth/RoleGrantPermission",
+	"/etcdserverpb.Auth/RoleRevokePermission",
 	"/grpc.health.v1.Health/Check",
 	"/grpc.health.v1.Health/Watch",
 	"/grpc.health.v1.Health/List",
@@ -117,6 +133,7 @@ func (s *Server) services() []registration {
 
 func (s *Server) newMethod(service, name, kind string) *method {
 	m := &method{full: "/" + service + "/" + name, service: service, name: name, kind: kind}
+	m.policy = policies[m.full]
 	m.learner = slices.Contains(learnerMethods, m.full)
 	s.methods = append(s.methods, m)
 	return m

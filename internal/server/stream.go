@@ -27,7 +27,8 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 	if err := r.CheckStream(); err != nil {
 		return toStatus(err)
 	}
-	if _, err := authorise(ctx, s, &r); err != nil {
+	who, err := authorise(ctx, s, &r)
+	if err != nil {
 		return toStatus(err)
 	}
 	if !r.Serializable {
@@ -38,6 +39,10 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 	view, err := s.node.KV().View()
 	if err != nil {
 		return s.readFailed(err)
+	}
+	if err := confirm(ctx, s, who, &r); err != nil {
+		_ = view.Close()
+		return toStatus(err)
 	}
 	// A client that does not read must not pin old versions for ever. The stream ends when the handler returns,
 	// which also frees the goroutine from a send that nobody takes.
