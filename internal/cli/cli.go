@@ -93,6 +93,7 @@ func (f *family) commands() []*cobra.Command {
 		f.delCommand(),
 		f.txnCommand(),
 		f.compactionCommand(),
+		f.leaseCommand(),
 		f.endpointCommand(),
 		f.versionCommand(),
 		f.completionCommand(),

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,7 @@ func runScript(t *testing.T, path, endpoint string) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	lease = "LEASE"
 	var trace strings.Builder
 	for i := 0; i < len(lines); {
 		line := lines[i]
@@ -93,12 +95,21 @@ func isHint(line string) bool {
 	return strings.HasPrefix(line, "No answer") || strings.HasPrefix(line, "The input ended")
 }
 
+var lease string
+
+// granted is how a script learns the id of the last lease; LEASE in it stands for that.
+var granted = regexp.MustCompile(`lease ([0-9a-f]{16}) granted with`)
+
 // traceOf runs one command and returns what it printed, in the form of a script. A script that is shared with
 // etcdctl leaves out the hints.
 func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool) string {
 	full := args
 	if !strings.Contains(strings.Join(args, " "), "--endpoints") {
 		full = append([]string{"--endpoints", endpoint}, args...)
+	}
+	full = slices.Clone(full)
+	for i := range full {
+		full[i] = strings.ReplaceAll(full[i], "LEASE", lease)
 	}
 	var stdout, stderr bytes.Buffer
 	var code int
@@ -112,6 +123,9 @@ func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool)
 		}
 	} else {
 		code = Main(testVersion, append([]string{"etcdctl"}, full...), strings.NewReader(stdin), &stdout, &stderr)
+	}
+	if id := granted.FindStringSubmatch(stdout.String()); id != nil {
+		lease = id[1]
 	}
 	var b strings.Builder
 	rest := blot(args, stdout.String(), endpoint)
@@ -144,6 +158,7 @@ var (
 	volatileFields = regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm|Leader|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse|DBSizeQuota|Hash|Version|StorageVersion|Took)" : \S+`)
 	volatileTook   = regexp.MustCompile(`took = \S+`)
 	volatileNumber = regexp.MustCompile(`\b([0-9a-f]{9,16}|[0-9][0-9.]*)( [kMGTPE]?B|%|[mµ]?s)?\b%?`)
+	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d|-?\d{4,})`)
 	tableFiller    = regexp.MustCompile(`─+| +`)
 )
 
@@ -160,6 +175,10 @@ func blot(args []string, text, endpoint string) string {
 		}
 		return tableFiller.ReplaceAllStringFunc(text, func(s string) string { return string([]rune(s)[:1]) })
 	}
+	if len(args) > 0 && args[0] == "lease" {
+		text = volatileLease.ReplaceAllString(text, "${1}N")
+	}
+	text = strings.ReplaceAll(text, lease, "LEASE")
 	text = regexp.MustCompile(`"(cluster_id|member_id|raft_term)":\d+`).ReplaceAllString(text, `"$1":N`)
 	return regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm)" : \S+`).ReplaceAllString(text, `"$1" : N`)
 }
