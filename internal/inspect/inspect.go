@@ -46,6 +46,18 @@ func open(dataDir string) (*datadir.Dir, error) {
 // errDamaged makes the process exit with an error after the damage has been reported.
 var errDamaged = errors.New("damage was found")
 
+// saying makes the RunE of a command from what it does. An error is said here, once; damage has been reported already.
+func saying(do func(*cobra.Command) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		err := do(cmd)
+		if err != nil && !errors.Is(err, errDamaged) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "holdfast: %v\n", err)
+		}
+		return err
+	}
+}
+
 func logCommand(dataDir *string) *cobra.Command {
 	var records, cut, yes bool
 	c := &cobra.Command{
@@ -54,7 +66,7 @@ func logCommand(dataDir *string) *cobra.Command {
 		Long: "Reads the whole log, checks every record, and says where it ends and whether it is damaged.\n\n" +
 			"With --cut it says what would be lost by cutting a damaged log at the damage, and with --yes as well it cuts.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: saying(func(cmd *cobra.Command) error {
 			d, err := open(*dataDir)
 			if err != nil {
 				return err
@@ -65,7 +77,7 @@ func logCommand(dataDir *string) *cobra.Command {
 				return cutLog(out, d.LogDir(), yes)
 			}
 			return dumpLog(out, d.LogDir(), records)
-		},
+		}),
 	}
 	c.Flags().BoolVar(&records, "records", false, "print a line for each record")
 	c.Flags().BoolVar(&cut, "cut", false, "say what cutting a damaged log would lose")
@@ -128,7 +140,7 @@ func storeCommand(dataDir *string) *cobra.Command {
 		Long: "Says whose store it is, where it stands, and what it holds.\n\n" +
 			"With --check every block of every file is read and its checksum compared, and the history is held against the versions.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: saying(func(cmd *cobra.Command) error {
 			d, err := open(*dataDir)
 			if err != nil {
 				return err
@@ -139,7 +151,7 @@ func storeCommand(dataDir *string) *cobra.Command {
 				return checkStore(cmd, out, d.StoreDir())
 			}
 			return store.Inspect(vfs.Default, d.StoreDir(), out, store.Dump{Records: records})
-		},
+		}),
 	}
 	c.Flags().BoolVar(&records, "records", false, "print a line for each record")
 	c.Flags().BoolVar(&check, "check", false, "read and check everything")
