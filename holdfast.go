@@ -40,6 +40,7 @@ import (
 	"holdfast/internal/server"
 	"holdfast/internal/store"
 	"holdfast/internal/wal"
+	"holdfast/internal/watch"
 )
 
 // Config is the settings of a member; docs/configuration.md describes each. Start from DefaultConfig.
@@ -273,6 +274,7 @@ func (m *Member) open(fs vfs.FS) error {
 		FlushLogBytes:   m.sizes.flushLogBytes,
 		SweepPause:      c.CompactionSleepInterval,
 		SweepKeys:       int(c.CompactionBatchLimit),
+		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},
 	})
 	m.node.Register(m.registry)
 	m.mu.Lock()
@@ -362,7 +364,11 @@ func (m *Member) listen() error {
 		KeepAliveTimeout:     c.GRPCKeepAliveTimeout,
 		QuotaBytes:           reported,
 		SlowRequest:          c.WarningUnaryRequestDuration,
-		Fail:                 m.node.Fail,
+
+		WatchProgressInterval: c.WatchProgressNotifyInterval,
+		ElectionTimeout:       c.ElectionTimeout,
+
+		Fail: m.node.Fail,
 	})
 	for _, l := range m.listeners {
 		m.serving.Go(func() {

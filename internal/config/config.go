@@ -112,6 +112,10 @@ type Config struct {
 	LogOutputs []string
 	// WarningUnaryRequestDuration and WarningApplyDuration are when a slow request or apply is logged.
 	WarningUnaryRequestDuration, WarningApplyDuration time.Duration
+	// WatchProgressNotifyInterval is how often idle watchers are told their progress, and WatchCacheBytes bounds the
+	// latest changes that are kept for watchers in memory.
+	WatchProgressNotifyInterval time.Duration
+	WatchCacheBytes             int64
 
 	// UnsafeNoFsync leaves out every sync; a power cut may then lose acknowledged writes.
 	UnsafeNoFsync bool

@@ -32,7 +32,7 @@ func init() {
 		"distributed-tracing-instance-id", "distributed-tracing-sampling-rate",
 
 		"corrupt-check-time", "compact-hash-check-time", "peer-skip-client-san-verification",
-		"watch-progress-notify-interval", "bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
+		"bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
 		"snapshot-catchup-entries",
 
 		"force-new-cluster",

@@ -251,6 +251,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.CompactionSleepInterval },
 	},
 	{
+		Name: "watch-progress-notify-interval", Section: Features, Kind: Duration, Default: "10m0s", Min: 0, Max: int64(24 * time.Hour),
+		Help:  "How often a watcher that asks for it, and for which nothing happens, is told up to which revision it has been given everything. 0 means 10m; less than 100ms is taken for 100ms.",
+		field: func(c *Config) any { return &c.WatchProgressNotifyInterval },
+	},
+	{
 		Name: "warning-apply-duration", Section: Features, Kind: Duration, Default: "100ms", Min: 0, Max: int64(24 * time.Hour),
 		Help:  "A command whose application takes longer is logged.",
 		field: func(c *Config) any { return &c.WarningApplyDuration },
@@ -287,6 +292,11 @@ var table = []Setting{
 		Name: "answer-budget-bytes", Section: Holdfast, Kind: Bytes, Default: "256MiB", Own: true, Min: mib, Max: 1 << 46,
 		Help:  "Memory that all large answers together may take while they are built. Further ones wait; one that is larger than the budget is refused.",
 		field: func(c *Config) any { return &c.AnswerBudgetBytes },
+	},
+	{
+		Name: "watch-cache-bytes", Section: Holdfast, Kind: Bytes, Default: "16MiB", Own: true, Min: kib, Max: 1 << 46,
+		Help:  "Memory for the latest changes, from which watchers that fall behind a little are served without reading the store.",
+		field: func(c *Config) any { return &c.WatchCacheBytes },
 	},
 	{
 		Name: "view-max-age", Section: Holdfast, Kind: Duration, Default: "5m0s", Own: true, Min: int64(time.Second), Max: int64(24 * time.Hour),

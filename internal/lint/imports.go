@@ -37,13 +37,14 @@ var rooms = map[string]row{
 	"lease":   {"batch store", "what the machine is made of does not know its neighbours"},
 	"machine": {"auth batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
 	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
-	"node":    {"auth batch command machine member mvcc replica store wal", "it runs a replica; it does not know who asks"},
-	"server":  {"auth command machine member mvcc node store", "it speaks the API and asks the node; files are not its business"},
+	"watch":   {"command mvcc store", "it hands out what the store has changed; it does not know how clients are told"},
+	"node":    {"auth batch command machine member mvcc replica store wal watch", "it runs a replica; it does not know who asks"},
+	"server":  {"auth command machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
 
 	"inspect": {"auth batch command config datadir machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store tlsconf wal",
+	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store tlsconf wal watch",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 

@@ -31,6 +31,7 @@ func (n *Node) runApplier() {
 		n.Metrics.applied(applied)
 		n.Metrics.leases(p.LeaseCounts())
 		n.sweeper.compacted(applied.Compacted)
+		n.hub.Publish(p.Changes())
 		n.queue.deliver(p.Replies())
 	}
 	for {

@@ -48,6 +48,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 // Register registers with r the figures that are read from the node when they are asked for.
 func (n *Node) Register(r prometheus.Registerer) {
+	n.registerWatch(r)
 	gauge := func(name, help string, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}

@@ -38,6 +38,7 @@ import (
 	"holdfast/internal/mvcc"
 	"holdfast/internal/replica"
 	"holdfast/internal/store"
+	"holdfast/internal/watch"
 )
 
 // Config is what a Node is made of. Replica, its log and machine, and DB are open and stay the caller's to close,
@@ -68,6 +69,8 @@ type Config struct {
 
 	SweepKeys  int           // history records per compaction step; 0 means 1000
 	SweepPause time.Duration // between two steps; 0 means 10 ms
+
+	Watch watch.Options // of the hub of watchers
 }
 
 func (c *Config) setDefaults() {
@@ -98,6 +101,7 @@ type Node struct {
 	loop    mailbox[replica.Work] // finished work on its way back to the replica
 	writer  writer
 	applier applier
+	hub     *watch.Hub
 	sweeper sweeper
 	space   space
 
@@ -128,6 +132,7 @@ func New(c Config) *Node {
 	n.tokens.init()
 	n.writer.init()
 	n.applier.init()
+	n.hub = watch.New(n.KV(), c.Watch)
 	n.sweeper.init(n.KV().Compacted())
 	applied := n.Replica.Machine().State()
 	n.applied.Store(&applied)
@@ -141,10 +146,15 @@ func (n *Node) now() time.Duration { return time.Since(n.started) }
 // KV is the store of keys, for readers.
 func (n *Node) KV() *mvcc.Store { return n.Replica.Machine().KV() }
 
+// Watch is the hub of those who watch the keys.
+func (n *Node) Watch() *watch.Hub { return n.hub }
+
 // Run runs the node until ctx ends or it fails. It returns nil after ctx has ended and the failure otherwise; both
 // after every goroutine has ended and every caller has an answer (N5).
 func (n *Node) Run(ctx context.Context) error {
 	var group sync.WaitGroup
+	running, end := context.WithCancel(ctx)
+	defer end()
 	for name, run := range map[string]func(){
 		"loop":     n.runLoop,
 		"writer":   n.runWriter,
@@ -152,6 +162,7 @@ func (n *Node) Run(ctx context.Context) error {
 		"keeper":   n.runKeeper,
 		"sweeper":  n.runSweeper,
 		"preparer": n.runPreparer,
+		"watchers": func() { n.runWatchers(running) },
 	} {
 		group.Go(func() {
 			defer n.guard(name)
@@ -163,6 +174,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.failed:
 	}
 	close(n.stop)
+	end()
 	n.queue.close(ErrStopped)
 	n.reads.close(ErrStopped)
 	group.Wait()

@@ -53,6 +53,10 @@ func (c *Codec) Marshal(v any) (mem.BufferSlice, error) {
 		c.sent.Add(uint64(len(a.head) + len(a.body)))
 		return a.buffers(), nil
 	}
+	if a, ok := v.(*watchAnswer); ok {
+		c.sent.Add(uint64(a.pieces.Len()))
+		return a.pieces, nil
+	}
 	m := messageOf(v)
 	if m == nil {
 		return nil, fmt.Errorf("cannot encode a %T, which is no protobuf message", v)

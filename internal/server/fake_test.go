@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/node"
+	"holdfast/internal/watch"
 )
 
 var _ Node = (*node.Node)(nil)
@@ -26,6 +27,7 @@ var _ Node = (*node.Node)(nil)
 // fakeNode is a member without a log: what a proposal is answered is up to the test.
 type fakeNode struct {
 	machine *machine.Machine
+	hub     *watch.Hub
 	propose func(ctx context.Context, c command.Command) (machine.Reply, error)
 	members []member.Member
 
@@ -46,6 +48,7 @@ const (
 
 func newFakeNode(t testing.TB) *fakeNode {
 	f := &fakeNode{machine: openMachine(t)}
+	f.hub = watch.New(f.machine.KV(), watch.Options{})
 	f.propose = func(context.Context, command.Command) (machine.Reply, error) { return machine.Reply{Revision: 7}, nil }
 	f.mu.status = node.Status{Leader: fakeMember, Term: 3, Index: 20, Applied: 19}
 	f.members = []member.Member{{ID: fakeMember, Name: "default", PeerURLs: []string{"http://localhost:2380"},
@@ -56,6 +59,7 @@ func newFakeNode(t testing.TB) *fakeNode {
 func (f *fakeNode) ClusterID() kind.ClusterID   { return fakeCluster }
 func (f *fakeNode) MemberID() kind.MemberID     { return fakeMember }
 func (f *fakeNode) Sizes() (disk, live int64)   { return 4096, 1024 }
+func (f *fakeNode) Watch() *watch.Hub           { return f.hub }
 func (f *fakeNode) KV() *mvcc.Store             { return f.machine.KV() }
 func (f *fakeNode) Leases() *lease.Table        { return f.machine.Leases() }
 func (f *fakeNode) ClusterTime() (uint64, bool) { return f.machine.State().Elapsed, true }

@@ -32,8 +32,13 @@ type Options struct {
 
 	RequestTimeout time.Duration // of a health check's read; default 7 s
 	SlowRequest    time.Duration // unary requests that took longer are logged; default 300 ms
-	MaxStreamAge   time.Duration // a RangeStream that has not been read by then is cut off; default 10 min
-	QuotaBytes     int64         // what Status reports as quota; default 2 GiB, as etcd reports it
+	// WatchProgressInterval is how often a watcher that asked for it is told its progress; default 10 min, at least
+	// 100 ms. ElectionTimeout is what a stream that wants a leader waits by; default 1 s.
+	WatchProgressInterval time.Duration
+	ElectionTimeout       time.Duration
+
+	MaxStreamAge time.Duration // a RangeStream that has not been read by then is cut off; default 10 min
+	QuotaBytes   int64         // what Status reports as quota; default 2 GiB, as etcd reports it
 
 	Tokens         Tokens // how callers prove who they are; default simple tokens
 	BcryptCost     int    // of the hashes of passwords; default 10
@@ -66,6 +71,9 @@ func (o *Options) setDefaults() {
 		o.Tokens = Tokens{simple: true, ttl: defaultTokenTTL}
 	}
 	setDefault(&o.RequestTimeout, 7*time.Second)
+	setDefault(&o.WatchProgressInterval, 10*time.Minute)
+	o.WatchProgressInterval = max(o.WatchProgressInterval, 100*time.Millisecond)
+	setDefault(&o.ElectionTimeout, time.Second)
 	setDefault(&o.MaxStreamAge, 10*time.Minute)
 	setDefault(&o.SlowRequest, 300*time.Millisecond)
 }

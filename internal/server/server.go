@@ -24,6 +24,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -41,6 +42,7 @@ import (
 	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/node"
+	"holdfast/internal/watch"
 )
 
 // Node is what the server asks of the member. All methods may be called from any goroutine.
@@ -57,6 +59,8 @@ type Node interface {
 	KV() *mvcc.Store
 	// Leases is the table of leases.
 	Leases() *lease.Table
+	// Watch is the hub of watchers.
+	Watch() *watch.Hub
 	// Auth is the users, roles and tokens.
 	Auth() *auth.Store
 	// TokenUsed notes that the log should learn of the last use of a token.
@@ -93,6 +97,8 @@ type Server struct {
 	registrations  []registration
 	grpcHealth     *health.Server
 	health         *healthChecks
+	stopping       chan struct{} // closed when streams without an end of their own are to end
+	stopOnce       sync.Once
 
 	grpc *grpc.Server
 	http *http.Server
@@ -109,6 +115,7 @@ func New(n Node, o Options) *Server {
 		codec:      new(Codec),
 		passwords:  newPasswords(o.BcryptCost),
 		grpcHealth: health.NewServer(),
+		stopping:   make(chan struct{}),
 	}
 	s.grpcHealth.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.health = newHealthChecks(s)
@@ -200,6 +207,7 @@ func (s *Server) Serve(l net.Listener) error {
 // return.
 func (s *Server) GracefulStop(ctx context.Context) {
 	s.grpcHealth.Shutdown()
+	s.stopOnce.Do(func() { close(s.stopping) })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

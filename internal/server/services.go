@@ -87,6 +87,7 @@ func (s *Server) services() []registration {
 	rawStreams := map[string]grpc.StreamHandler{
 		"/etcdserverpb.KV/RangeStream":       s.rangeStream,
 		"/etcdserverpb.Lease/LeaseKeepAlive": s.leaseKeepAlive,
+		"/etcdserverpb.Watch/Watch":          s.watch,
 	}
 	var out []registration
 	for _, in := range []registration{
