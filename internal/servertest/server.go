@@ -24,6 +24,7 @@ package servertest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -51,8 +52,9 @@ const stopTimeout = 30 * time.Second
 type Server struct {
 	t       testing.TB
 	flags   []string
-	client  string // URL
-	peer    string // URL
+	tls     *tls.Config // nil: it is spoken to without TLS
+	client  string      // URL
+	peer    string      // URL
 	dataDir string
 	output  *output
 
@@ -74,10 +76,26 @@ func Start(t testing.TB, flags ...string) *Server {
 	return StartIn(t, filepath.Join(t.TempDir(), "data"), flags...)
 }
 
+// StartTLS is Start for a server that serves clients with TLS: flags say by which certificate, and config how the
+// question whether it answers is put.
+func StartTLS(t testing.TB, config *tls.Config, flags ...string) *Server {
+	t.Helper()
+	return start(t, filepath.Join(t.TempDir(), "data"), config, flags)
+}
+
 // StartIn is Start with a data directory that the caller chose; the server makes it if it does not exist.
 func StartIn(t testing.TB, dataDir string, flags ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, flags: flags, dataDir: dataDir, output: &output{}}
+	return start(t, dataDir, nil, flags)
+}
+
+func start(t testing.TB, dataDir string, config *tls.Config, flags []string) *Server {
+	t.Helper()
+	scheme := "http://"
+	if config != nil {
+		scheme = "https://"
+	}
+	s := &Server{t: t, flags: flags, tls: config, dataDir: dataDir, output: &output{}}
 	t.Cleanup(func() {
 		s.end(syscall.SIGKILL)
 		if t.Failed() {
@@ -86,7 +104,7 @@ func StartIn(t testing.TB, dataDir string, flags ...string) *Server {
 	})
 	// A port is free when it is chosen; another process may take it before the server does.
 	for attempt := 1; ; attempt++ {
-		s.client, s.peer = "http://"+freeAddress(t), "http://"+freeAddress(t)
+		s.client, s.peer = scheme+freeAddress(t), "http://"+freeAddress(t)
 		err := s.run()
 		if err == nil {
 			return s
@@ -191,6 +209,7 @@ func (s *Server) ready(p *process) error {
 	pause := backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.5, MaxDelay: 100 * time.Millisecond}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   []string{s.client},
+		TLS:         s.tls,
 		Logger:      zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{Backoff: pause, MinConnectTimeout: time.Second})},
 	})

@@ -1,0 +1,68 @@
+package tlsconf
+
+import (
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A certificate is made once, serves a client that trusts the file, and is replaced when it is of no use any more.
+func TestSelfSigned(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "fixtures", "client")
+	s := SelfSigned{FS: vfs.Default, Dir: dir, Chmod: os.Chmod, Hosts: []string{"127.0.0.1", "localhost"}, Extra: []string{"extra.example"}, Years: 2}
+	cert, key, made, err := s.Make()
+	if err != nil || !made {
+		t.Fatal(made, err)
+	}
+	for _, path := range []string{cert, key} {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	b := mustNew(t, Options{FS: vfs.Default, CertFile: cert, KeyFile: key})
+	leaf := b.Certificate()
+	if years := leaf.NotAfter.Sub(time.Now()).Hours() / 24 / 365; years < 1.99 || years > 2 {
+		t.Errorf("valid for %f years", years)
+	}
+	content, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"127.0.0.1", "localhost", "extra.example"} {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(content)
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, DNSName: host}); err != nil {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+	serial := leaf.SerialNumber
+	again := func(what string, want bool) {
+		t.Helper()
+		if _, _, made, err := s.Make(); err != nil || made != want {
+			t.Errorf("%s: made anew: %v, %v", what, made, err)
+		}
+	}
+	again("the same hosts", false)
+	s.Extra = []string{"another.example"}
+	again("other extra hosts", false)
+	s.Hosts = []string{"127.0.0.1", "10.1.2.3"}
+	again("another host", true)
+	if err := os.WriteFile(key, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again("a broken key", true)
+	s.Years = 0
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	again("no certificate", true)
+	again("one that has expired", true)
+	if b = mustNew(t, Options{FS: vfs.Default, CertFile: cert, KeyFile: key}); b.Certificate().SerialNumber.Cmp(serial) == 0 {
+		t.Error("a new certificate has the serial number of an old one")
+	}
+}
