@@ -38,26 +38,42 @@ func inPython(t *testing.T, args ...string) telling {
 	return telling{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// TestLab tells the story in both languages, twice each, to one server: it ends well, reads the same, and what
-// one telling leaves behind does not disturb the next.
-func TestLab(t *testing.T) {
-	endpoint := strings.TrimPrefix(servertest.Start(t).Endpoint(), "http://")
+// languages are the two tellings.
+var languages = map[string]func(*testing.T, ...string) telling{"go": inGo, "python": inPython}
+
+// tellEverywhere tells the story in both languages, one after the other: it ends well and reads the same.
+func tellEverywhere(t *testing.T, args ...string) {
+	t.Helper()
 	want, err := os.ReadFile("testdata/story.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, round := range []string{"first", "second"} {
-		for language, tell := range map[string]func(*testing.T, ...string) telling{"go": inGo, "python": inPython} {
-			t.Run(round+" in "+language, func(t *testing.T) {
-				got := tell(t, "--endpoint", endpoint)
-				if got.code != 0 {
-					t.Fatalf("it ended with %d: %s\nafter it had told:\n%s", got.code, got.stderr, got.stdout)
-				}
-				if got.stdout != string(want) {
-					t.Errorf("it told:\n%s\nwant:\n%s", got.stdout, want)
-				}
-			})
-		}
+	for language, tell := range languages {
+		t.Run("in "+language, func(t *testing.T) {
+			got := tell(t, args...)
+			if got.code != 0 {
+				t.Fatalf("it ended with %d: %s\nafter it had told:\n%s", got.code, got.stderr, got.stdout)
+			}
+			if got.stdout != string(want) {
+				t.Errorf("it told:\n%s\nwant:\n%s", got.stdout, want)
+			}
+			if got.stderr != "" {
+				t.Errorf("it complained:\n%s", got.stderr)
+			}
+		})
+	}
+}
+
+// TestLab tells the story to one server, twice: what one telling leaves behind does not disturb the next.
+func TestLab(t *testing.T) {
+	t.Parallel()
+	endpoint := strings.TrimPrefix(servertest.Start(t).Endpoint(), "http://")
+	rounds := 2
+	if testing.Short() {
+		rounds = 1
+	}
+	for range rounds {
+		tellEverywhere(t, "--endpoint", endpoint)
 	}
 }
 
@@ -66,7 +82,7 @@ func TestNobodyThere(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for its timeout")
 	}
-	for language, tell := range map[string]func(*testing.T, ...string) telling{"go": inGo, "python": inPython} {
+	for language, tell := range languages {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
 			got := tell(t, "--endpoint", "127.0.0.1:1")

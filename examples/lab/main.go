@@ -1,14 +1,13 @@
 // Command lab is a small story about a registry of logged-in users, kept in a Holdfast (or etcd) cluster: see
 // README.md. lab.py beside it tells the same story in Python, and prints the same.
 //
-//	go run ./examples/lab [--endpoint 127.0.0.1:2379]
+//	go run ./examples/lab [--endpoint 127.0.0.1:2379] [--cacert FILE] [--cert FILE --key FILE] [--user NAME --password PASSWORD]
 //
 // Each task does one thing to the registry, prints what it sees and checks it. The program ends with 0 if
 // everything was as told, and with 1 and a sentence if not.
 package main
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -21,7 +20,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
 // timeout is how long the lab waits for one answer.
@@ -31,19 +29,23 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run tells the story and returns the code to exit with.
 func run(args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("lab", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	endpoint := flags.String("endpoint", cmp.Or(os.Getenv("ETCD_ENDPOINT"), "127.0.0.1:2379"), "a member of the cluster, as `host:port`")
-	if err := flags.Parse(args); err != nil {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
 		return 2
 	}
-	etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{*endpoint}, Logger: zap.NewNop()})
-	if err != nil {
-		fmt.Fprintln(stderr, err)
+	failed := func(err error) int {
+		fmt.Fprintf(stderr, "The request to the member at %s failed: %v. If none runs there, start one with \"holdfast\", or name another with --endpoint.\n", o.endpoint, err)
 		return 1
 	}
+	etcd, err := o.connect()
+	if err != nil {
+		return failed(err)
+	}
 	defer etcd.Close()
-	l := &lab{etcd: etcd, users: readUsers(), out: stdout}
+	l := &lab{etcd: etcd, connect: o.connect, users: readUsers(), out: stdout}
 	for i, t := range tasks {
 		fmt.Fprintf(stdout, "%d. %s\n", i+1, t.title)
 		err := t.do(l)
@@ -52,8 +54,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return 1
 		}
 		if err != nil {
-			fmt.Fprintf(stderr, "The request to the member at %s failed: %v. If none runs there, start one with \"holdfast\", or name another with --endpoint.\n", *endpoint, err)
-			return 1
+			return failed(err)
 		}
 	}
 	fmt.Fprintln(stdout, "Everything was as told.")
@@ -62,9 +63,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // lab is what every task works with.
 type lab struct {
-	etcd  *clientv3.Client
-	users []user // in the order in which they log in
-	out   io.Writer
+	etcd    *clientv3.Client
+	connect func() (*clientv3.Client, error) // gives another client
+	users   []user                           // in the order in which they log in
+	out     io.Writer
 }
 
 // user is one line of the registry.

@@ -27,6 +27,10 @@ var tasks = []struct {
 	{"Ask for one user", (*lab).askForOne},
 	{"Ask for the users from Emil up to Oskar", (*lab).askForRange},
 	{"Move a user to another host, if he is where we think he is", (*lab).move},
+	{"Reserve a host for two seconds", (*lab).reserveForAWhile},
+	{"Reserve a host for as long as somebody asks for it", (*lab).reserveAsLongAsAsked},
+	{"Let one at a time use the printer", (*lab).oneAtATime},
+	{"Watch who logs in and out", (*lab).watchLogins},
 }
 
 func (l *lab) putAndGet() error {
