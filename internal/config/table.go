@@ -279,12 +279,12 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.StrictPermissions },
 	},
 	{
-		Name: "cache-bytes", Section: Holdfast, Kind: Bytes, Default: "64MiB", Own: true, Min: 0, Max: 1 << 46,
+		Name: "cache-bytes", Section: Holdfast, Kind: Bytes, Default: "32MiB", Own: true, Min: 0, Max: 1 << 46,
 		Help:  "Memory for the cache of the latest versions of keys (0 switches it off).",
 		field: func(c *Config) any { return &c.CacheBytes },
 	},
 	{
-		Name: "block-cache-bytes", Section: Holdfast, Kind: Bytes, Default: "128MiB", Own: true, Min: mib, Max: 1 << 46,
+		Name: "block-cache-bytes", Section: Holdfast, Kind: Bytes, Default: "64MiB", Own: true, Min: mib, Max: 1 << 46,
 		Help:  "Memory for the storage engine's cache of blocks.",
 		field: func(c *Config) any { return &c.BlockCacheBytes },
 	},

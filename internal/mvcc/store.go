@@ -22,7 +22,7 @@ const (
 
 // The defaults of Options.
 const (
-	DefaultRowCacheBytes     = 64 << 20
+	DefaultRowCacheBytes     = 32 << 20
 	DefaultAnswerBudgetBytes = 512 << 20
 	DefaultEventBytes        = 16 << 20
 	DefaultPendingRows       = 1 << 16

@@ -13,7 +13,7 @@ const FormatMajorVersion = pebble.FormatValueSeparation
 
 // The defaults of Options.
 const (
-	DefaultBlockCacheBytes = 128 << 20
+	DefaultBlockCacheBytes = 64 << 20
 	DefaultMemTableBytes   = 32 << 20
 	DefaultMaxOpenFiles    = 1000
 )
