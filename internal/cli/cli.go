@@ -94,6 +94,7 @@ func (f *family) commands() []*cobra.Command {
 		f.txnCommand(),
 		f.compactionCommand(),
 		f.leaseCommand(),
+		f.watchCommand(),
 		f.endpointCommand(),
 		f.versionCommand(),
 		f.completionCommand(),

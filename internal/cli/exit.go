@@ -21,6 +21,7 @@ type failure struct {
 	code int
 	err  error
 	hint string // what the user can do, in a sentence; may be empty
+	said bool   // err has been shown already
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -67,8 +68,12 @@ func action(do func(cmd *cobra.Command, args []string) error) func(*cobra.Comman
 // show tells the user what went wrong and, where we know it, what to do.
 func show(cmd *cobra.Command, err error) {
 	stderr := cmd.ErrOrStderr()
+	f, ok := errors.AsType[*failure](err)
+	if ok && f.said {
+		return
+	}
 	fmt.Fprintln(stderr, "Error:", err)
-	if f, ok := errors.AsType[*failure](err); ok && f.hint != "" {
+	if ok && f.hint != "" {
 		fmt.Fprintln(stderr, f.hint)
 	}
 }
