@@ -9,8 +9,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// The two services whose descriptors are not in etcd's API module. Only names and directions are needed as long
-// as nothing of them is served.
+// The two services whose descriptors are not in etcd's API module. Their few messages are read and written by hand.
 var (
 	lockDesc = grpc.ServiceDesc{
 		ServiceName: "v3lockpb.Lock",
@@ -83,10 +82,17 @@ func (s *Server) services() []registration {
 		"/etcdserverpb.Lease/LeaseRevoke":     s.leaseRevoke,
 		"/etcdserverpb.Lease/LeaseTimeToLive": s.leaseTimeToLive,
 		"/etcdserverpb.Lease/LeaseLeases":     s.leaseLeases,
+		"/v3lockpb.Lock/Lock":                 s.lock,
+		"/v3lockpb.Lock/Unlock":               s.unlock,
+		"/v3electionpb.Election/Campaign":     s.campaign,
+		"/v3electionpb.Election/Proclaim":     s.proclaimValue,
+		"/v3electionpb.Election/Leader":       s.leader,
+		"/v3electionpb.Election/Resign":       s.resignLeader,
 	}
 	rawStreams := map[string]grpc.StreamHandler{
 		"/etcdserverpb.KV/RangeStream":       s.rangeStream,
 		"/etcdserverpb.Lease/LeaseKeepAlive": s.leaseKeepAlive,
+		"/v3electionpb.Election/Observe":     s.observe,
 		"/etcdserverpb.Watch/Watch":          s.watch,
 	}
 	var out []registration

@@ -72,7 +72,8 @@ func TestUnfinishedMethods(t *testing.T) {
 	s, address := serve(t, newFakeNode(t), Options{})
 	c := dial(t, address)
 	for _, m := range s.methods {
-		finished := strings.HasPrefix(m.full, "/etcdserverpb.KV/") || strings.HasPrefix(m.full, "/etcdserverpb.Lease/")
+		finished := strings.HasPrefix(m.full, "/etcdserverpb.KV/") || strings.HasPrefix(m.full, "/etcdserverpb.Lease/") ||
+			strings.HasPrefix(m.full, "/etcdserverpb.Watch/") || strings.HasPrefix(m.full, "/v3lockpb.Lock/") || strings.HasPrefix(m.full, "/v3electionpb.Election/")
 		for _, name := range served {
 			finished = finished || name == m.full
 		}
