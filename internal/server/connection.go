@@ -2,18 +2,20 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 
 	"google.golang.org/grpc/peer"
 )
 
-// connection is a connection that came through a splitter: it says its first bytes again, gives its token back when
-// it is closed, and knows what the answers that are on their way over it hold.
+// connection is a connection that came through a splitter: it says its first bytes again, gives its place back when it
+// is closed, and knows what the answers that are on their way over it hold.
 type connection struct {
-	net.Conn
-	spoken []byte // what decide has read; only decide writes it, before anybody else reads
-	slots  chan struct{}
+	net.Conn        // a *wire, or a *tls.Conn over it; only decide sets it, before anybody else reads
+	spoken   []byte // what decide has read; only decide writes it, before anybody else reads
+	wire     *wire
+	split    *splitter
 
 	mu struct {
 		sync.Mutex
@@ -38,6 +40,7 @@ func (c *connection) Read(b []byte) (int, error) {
 // Close closes the connection; closing again does nothing more. gRPC drops the answers that it has not sent without
 // a word when a connection ends, so what they hold is released here.
 func (c *connection) Close() error {
+	c.wire.closing.Store(true)
 	err := c.Conn.Close()
 	c.mu.Lock()
 	first := !c.mu.closed
@@ -45,12 +48,21 @@ func (c *connection) Close() error {
 	c.mu.closed, c.mu.held = true, nil
 	c.mu.Unlock()
 	if first {
-		<-c.slots
+		c.split.giveBack(addressOf(c.wire.RemoteAddr()))
 	}
 	for h := range held {
 		h.release()
 	}
 	return err
+}
+
+// secure returns the state of TLS, and false for a connection without.
+func (c *connection) secure() (tls.ConnectionState, bool) {
+	conn, ok := c.Conn.(*tls.Conn)
+	if !ok {
+		return tls.ConnectionState{}, false
+	}
+	return conn.ConnectionState(), true
 }
 
 // RemoteAddr returns the client's address, through which handlers find the connection.

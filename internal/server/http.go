@@ -23,7 +23,8 @@ func (s *Server) newHTTP() *http.Server {
 		errorLog = zap.NewStdLog(s.log)
 	}
 	return &http.Server{
-		Handler:           s.HTTPHandler(),
+		Handler:           withTLS(s.HTTPHandler()),
+		ConnContext:       withConnection,
 		ReadHeaderTimeout: httpHeaderTimeout,
 		IdleTimeout:       httpIdleTimeout,
 		MaxHeaderBytes:    maxHTTPHeaderBytes,

@@ -21,6 +21,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"math"
 	"net"
 	"net/http"
@@ -169,6 +170,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		}),
 		grpc.WriteBufferSize(transportBuffer),
 		grpc.ReadBufferSize(transportBuffer),
+		grpc.Creds(settled{}),
 	}, s.o.GRPC...)...)
 	s.Register(g)
 	return g
@@ -176,8 +178,16 @@ func (s *Server) newGRPC() *grpc.Server {
 
 // Serve serves gRPC and HTTP/1 to the plain connections of l until GracefulStop, and closes l. It returns nil after
 // GracefulStop, and otherwise why accepting failed. It may run for several listeners at the same time.
-func (s *Server) Serve(l net.Listener) error {
-	split := newSplitter(l, s.o.MaxConnections)
+func (s *Server) Serve(l net.Listener) error { return s.ServeTLS(l, nil, true) }
+
+// Protocols are what the settings given to ServeTLS have to offer (ALPN), in this order: a client that can speak both
+// is a browser and gets HTTP/1.1, one that speaks only h2 is for gRPC.
+func Protocols() []string { return []string{"http/1.1", "h2"} }
+
+// ServeTLS is Serve for clients that speak TLS by the given settings. If plain is true clients may do without it, on the
+// same port; secure may be nil then.
+func (s *Server) ServeTLS(l net.Listener, secure *tls.Config, plain bool) error {
+	split := newSplitter(l, secure, plain, s.o.MaxConnections, s.log)
 	served := make(chan error, 2)
 	go func() { served <- s.grpc.Serve(split.grpc) }()
 	go func() {

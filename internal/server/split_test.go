@@ -12,6 +12,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,7 +24,7 @@ func splitting(t *testing.T, connections int, change func(*splitter)) (s *splitt
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = newSplitter(l, connections)
+	s = newSplitter(l, nil, true, connections, zap.NewNop())
 	if change != nil {
 		change(s)
 	}
@@ -116,7 +117,7 @@ func TestSilentConnection(t *testing.T) {
 
 // S2: more silent connections than allowed push out the oldest, and a talking one still gets through.
 func TestUndecidedConnectionsAreBounded(t *testing.T) {
-	s, _ := splitting(t, 100, func(s *splitter) { s.maxUndecided = 3; s.undecidedTimeout = time.Hour })
+	s, _ := splitting(t, 100, func(s *splitter) { s.lobby = newLobby(3, 3, 1); s.undecidedTimeout = time.Hour })
 	oldest := connect(t, s, "")
 	for range 3 {
 		connect(t, s, "")
@@ -130,9 +131,9 @@ func TestUndecidedConnectionsAreBounded(t *testing.T) {
 	if !closed(oldest) {
 		t.Error("the oldest silent connection is still open")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := s.mu.undecided.Len(); n > 3 {
+	s.lobby.mu.Lock()
+	defer s.lobby.mu.Unlock()
+	if n := s.lobby.mu.guests; n > 3 {
 		t.Errorf("%d connections are undecided", n)
 	}
 }
