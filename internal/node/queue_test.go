@@ -1,0 +1,242 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"holdfast/internal/command"
+	"holdfast/internal/kind"
+	"holdfast/internal/machine"
+	"holdfast/internal/replica"
+)
+
+func proposalOf(payload string) *proposal {
+	return &proposal{command: command.Command{Kind: command.KindPut, Payload: []byte(payload)}, done: make(chan struct{}, 1)}
+}
+
+func added(t *testing.T, q *queue, payload string) *proposal {
+	t.Helper()
+	p := proposalOf(payload)
+	if _, err := q.add(p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestQueueIsBounded: a full queue refuses, in number and in bytes, and what is decided makes room.
+func TestQueueIsBounded(t *testing.T) {
+	q := newQueue(2, 10)
+	a := added(t, q, "aaaa")
+	b := added(t, q, "bbbb")
+	if _, err := q.add(proposalOf("")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("a third of two: %v", err)
+	}
+	if batch := q.take(nil, 100); len(batch) != 2 || batch[0] != a || batch[1] != b {
+		t.Errorf("packed: %v", batch)
+	}
+	// Packing makes no room: the commands are as undecided as before.
+	if _, err := q.add(proposalOf("")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("while two are undecided: %v", err)
+	}
+	q.deliver([]machine.Reply{{Origin: b.command.Origin, Revision: 7}})
+	if reply, err := q.wait(context.Background(), b); err != nil || reply.Revision != 7 {
+		t.Errorf("the reply is %+v, %v", reply, err)
+	}
+	if _, err := q.add(proposalOf("ccccccc")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("4 and 7 of 10 bytes: %v", err)
+	}
+	added(t, q, "cccccc")
+}
+
+// TestQueuePacks: as many as fit, in order, and a larger one alone.
+func TestQueuePacks(t *testing.T) {
+	q := newQueue(100, 1000)
+	for _, payload := range []string{"aaa", "bbb", "ccc", "dddddddddddd", "e"} {
+		added(t, q, payload)
+	}
+	var packs []string
+	for {
+		batch := q.take(nil, 7)
+		if len(batch) == 0 {
+			break
+		}
+		text := ""
+		for _, p := range batch {
+			text += string(p.command.Payload[:1])
+		}
+		packs = append(packs, text)
+	}
+	if len(packs) != 4 || packs[0] != "ab" || packs[1] != "c" || packs[2] != "d" || packs[3] != "e" {
+		t.Errorf("packs: %q", packs)
+	}
+}
+
+// TestQueueProposesOnce holds N1: what its caller has given up is not packed, and what was packed is not packed again.
+func TestQueueProposesOnce(t *testing.T) {
+	q := newQueue(100, 1000)
+	left, stays := added(t, q, "left"), added(t, q, "stays")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := q.wait(ctx, left); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that leaves: %v", err)
+	}
+	batch := q.take(nil, 100)
+	if len(batch) != 1 || batch[0] != stays {
+		t.Fatalf("packed: %v", batch)
+	}
+	if again := q.take(nil, 100); len(again) != 0 {
+		t.Errorf("packed again: %v", again)
+	}
+	// A caller that leaves after the packing is answered by nobody, and its reply meets nobody.
+	if _, err := q.wait(ctx, stays); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that leaves later: %v", err)
+	}
+	q.deliver([]machine.Reply{{Origin: stays.command.Origin}})
+	if q.pending() != 0 {
+		t.Errorf("%d are undecided", q.pending())
+	}
+}
+
+// TestQueueExpires: a command whose time has passed is answered, and not packed later.
+func TestQueueExpires(t *testing.T) {
+	q := newQueue(100, 1000)
+	late, young := proposalOf("late"), proposalOf("young")
+	late.deadline, young.deadline = time.Second, time.Minute
+	for _, p := range []*proposal{late, young} {
+		if _, err := q.add(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := q.expire(time.Second-1, ErrTimeout); n != 0 {
+		t.Errorf("%d expired early", n)
+	}
+	if n := q.expire(time.Second, ErrTimeout); n != 1 {
+		t.Errorf("%d expired, not 1", n)
+	}
+	if _, err := q.wait(context.Background(), late); !errors.Is(err, ErrTimeout) {
+		t.Errorf("the answer is %v", err)
+	}
+	if batch := q.take(nil, 100); len(batch) != 1 || batch[0] != young {
+		t.Errorf("packed: %v", batch)
+	}
+}
+
+// TestQueueCloses holds N5: everybody is answered, those who come later too, with the first reason.
+func TestQueueCloses(t *testing.T) {
+	q := newQueue(100, 1000)
+	waits, packed := added(t, q, "waits"), added(t, q, "packed")
+	q.take(nil, 1)
+	q.close(ErrStopped)
+	q.close(ErrCorrupt)
+	for _, p := range []*proposal{waits, packed} {
+		if _, err := q.wait(context.Background(), p); !errors.Is(err, ErrStopped) {
+			t.Errorf("answered with %v", err)
+		}
+	}
+	if _, err := q.add(proposalOf("x")); !errors.Is(err, ErrStopped) {
+		t.Errorf("after the end: %v", err)
+	}
+	q.deliver([]machine.Reply{{Origin: packed.command.Origin}}) // N4: acknowledges nothing
+	q.fail([]*proposal{waits}, ErrTooManyRequests)
+}
+
+// reads notes which contexts were asked for.
+type reads struct {
+	readQueue
+	asked []uint64
+}
+
+func newReads() *reads {
+	r := new(reads)
+	r.init()
+	return r
+}
+
+func (r *reads) index(context uint64) { r.asked = append(r.asked, context) }
+
+func released(b *readBatch) bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestReadsShareAnAttempt: who asks while an attempt is under way waits for the next one.
+func TestReadsShareAnAttempt(t *testing.T) {
+	r := newReads()
+	a, first, _ := r.join()
+	b, second, _ := r.join()
+	if a != b || !first || second {
+		t.Errorf("two that ask together: %v, %v, %v", a == b, first, second)
+	}
+	r.ask(0, r.index)
+	c, _, _ := r.join()
+	if c == a {
+		t.Error("who asks later is served by an index that was asked for before")
+	}
+	r.ask(0, r.index)
+	r.ask(0, r.index)
+	if len(r.asked) != 2 {
+		t.Errorf("asked for %v", r.asked)
+	}
+	r.indexed(replica.Read{Context: r.asked[0], Index: 10})
+	r.answer(9)
+	if released(a) {
+		t.Error("released before its index is applied")
+	}
+	r.answer(10)
+	if !released(a) || released(c) {
+		t.Errorf("released: %v, %v", released(a), released(c))
+	}
+}
+
+// TestReadsAskAgain: an attempt that brings nothing is followed by one with a context of its own, and the answer to
+// the lost one is then of no use to anybody.
+func TestReadsAskAgain(t *testing.T) {
+	r := newReads()
+	a, _, _ := r.join()
+	r.ask(0, r.index)
+	r.retry(readRetry-1, r.index)
+	if len(r.asked) != 1 {
+		t.Fatalf("asked again too early: %v", r.asked)
+	}
+	r.retry(readRetry, r.index)
+	if len(r.asked) != 2 || r.asked[0] == r.asked[1] {
+		t.Fatalf("asked for %v", r.asked)
+	}
+	r.indexed(replica.Read{Context: r.asked[0], Index: 1})
+	r.answer(kind.Index(1 << 40))
+	if released(a) {
+		t.Error("the answer to a lost attempt was taken for this one")
+	}
+	r.indexed(replica.Read{Context: r.asked[1], Index: 2})
+	r.answer(2)
+	if !released(a) || a.err != nil {
+		t.Errorf("released: %v, %v", released(a), a.err)
+	}
+}
+
+// TestReadsClose holds N5 for reads, in whatever state they are.
+func TestReadsClose(t *testing.T) {
+	r := newReads()
+	indexed, _, _ := r.join()
+	r.ask(0, r.index)
+	r.indexed(replica.Read{Context: r.asked[0], Index: 5})
+	asked, _, _ := r.join()
+	r.ask(0, r.index)
+	waits, _, _ := r.join()
+	r.close(ErrStopped)
+	r.close(ErrCorrupt)
+	for name, b := range map[string]*readBatch{"indexed": indexed, "asked": asked, "waits": waits} {
+		if !released(b) || !errors.Is(b.err, ErrStopped) {
+			t.Errorf("%s: %v, %v", name, released(b), b.err)
+		}
+	}
+	if _, _, err := r.join(); !errors.Is(err, ErrStopped) {
+		t.Errorf("after the end: %v", err)
+	}
+}
