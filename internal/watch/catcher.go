@@ -15,13 +15,14 @@ import (
 // pass takes one chunk, from the history or from the ring, and serves every lagging watcher whose next lies in it and
 // whose stream is hungry.
 type catcher struct {
-	hub   *Hub
-	all   []*Watcher
-	index index
-	sweep kind.Revision // where the next pass looks for a beginning
-	picks []*Watcher    // those that the pass under way serves
-	pass  uint64
-	next  uint32 // number of the next change that somebody wants
+	hub    *Hub
+	all    []*Watcher
+	index  index
+	sweep  kind.Revision // where the next pass looks for a beginning
+	groups []*group
+	picks  []*Watcher // those that the pass under way serves
+	pass   uint64
+	next   uint32 // number of the next change that somebody wants
 }
 
 // found is what a pass has to do with a group.
@@ -167,17 +168,18 @@ func (c *catcher) want(rev kind.Revision, deleted bool, key []byte) (wanted mvcc
 	if deleted {
 		which = 1
 	}
-	c.index.match(key, func(g *group) {
+	c.groups = c.index.match(key, c.groups[:0])
+	for _, g := range c.groups {
 		f := g.found
 		if f == nil || f.pass != c.pass || f.from > rev || !f.want[which] {
-			return
+			continue
 		}
 		f.numbers = append(f.numbers, c.next)
 		wanted = max(wanted, mvcc.WantRow)
 		if f.before {
 			wanted = mvcc.WantBefore
 		}
-	})
+	}
 	if wanted != mvcc.NotWanted {
 		c.next++
 	}
@@ -239,12 +241,12 @@ func (c *catcher) enrollAgain() {
 // fromRing finds what is wanted of revisions that the ring had. to is 0 if it has dropped the first.
 func (c *catcher) fromRing(held []*revision) (places []place, to kind.Revision) {
 	for _, r := range held {
-		events := r.events.Load()
+		events := r.events()
 		if events == nil {
 			break
 		}
-		for i := range *events {
-			e := &(*events)[i].change
+		for i := range events {
+			e := &events[i].change
 			if c.want(r.number, e.Deleted, e.Row.Key()) != mvcc.NotWanted {
 				places = append(places, place{r, uint32(i)})
 			}
@@ -352,7 +354,7 @@ func (c *catcher) parts(w *Watcher, places []place) []part {
 			break // the chunk ended before it
 		}
 		p := places[n]
-		if events := p.r.events.Load(); events != nil && w.skips.skip((*events)[p.i].change.Deleted) {
+		if events := p.r.events(); events != nil && w.skips.skip(events[p.i].change.Deleted) {
 			continue
 		}
 		if len(parts) == 0 || parts[len(parts)-1].r != p.r {
@@ -411,7 +413,7 @@ func (h *Hub) promote(w *Watcher) bool {
 		b := &bundle{head: h.current()}
 		visited := 0
 		for _, r := range h.mu.ring.from(w.next, promoteRevisions) {
-			events := *r.events.Load()
+			events := r.events()
 			if visited += len(events); visited > promoteEvents && visited > len(events) {
 				return false
 			}

@@ -26,7 +26,8 @@
 //	W2  The events of one revision are given together.
 //	W3  A live watcher has been given, or has in its stream's queue, everything up to the hub's revision.
 //	    It becomes live only under the hub's lock, and only if the ring holds everything from next on.
-//	W4  Progress names a revision only if everything up to it stands before it in the same queue.
+//	W4  Progress names a revision only if everything up to it stands before it in the same queue. If the ring drops some
+//	    of that before the client takes it, the progress is not told.
 //	W5  The applier never waits for a client, and for a watcher's goroutine only as long as a lock of a few
 //	    microseconds is held. It reads nothing from the store here.
 //	W6  A stream that is not read costs a bounded queue of references, whatever happens in the store: what leaves the

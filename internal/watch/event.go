@@ -75,9 +75,23 @@ func uvarintLen(n int) int {
 // revision is all that one command has changed. The ring takes the events away when it drops the revision, although
 // queues may still refer to it (W6).
 type revision struct {
-	number kind.Revision
-	events atomic.Pointer[[]event]
-	bytes  int64
+	number  kind.Revision
+	bytes   int64
+	content atomic.Pointer[content]
+}
+
+// content is the events of a revision. Most have one.
+type content struct {
+	events []event
+	one    [1]event
+}
+
+// events returns the events of r, nil if the ring has dropped it.
+func (r *revision) events() []event {
+	if c := r.content.Load(); c != nil {
+		return c.events
+	}
+	return nil
 }
 
 // eventCost is what an event takes beside its rows.
@@ -85,13 +99,16 @@ const eventCost = 256
 
 func newRevision(changes []mvcc.Event) *revision {
 	r := &revision{number: changes[0].Revision}
-	events := make([]event, len(changes))
+	c := new(content)
+	if c.events = c.one[:]; len(changes) > 1 {
+		c.events = make([]event, len(changes))
+	}
 	for i := range changes {
-		events[i].change = changes[i]
+		c.events[i].change = changes[i]
 		// The rows, and once more for the bytes that are made of them.
 		r.bytes += eventCost + 2*int64(len(changes[i].Row.Encoded)+len(changes[i].Before.Encoded))
 	}
-	r.events.Store(&events)
+	r.content.Store(c)
 	return r
 }
 

@@ -80,6 +80,7 @@ type Hub struct {
 	// Of the applier alone.
 	wakes   []*Stream // to be woken when the lock is free
 	touched []*Watcher
+	groups  []*group
 }
 
 // counts are figures that are read without a lock.
@@ -170,18 +171,19 @@ func (h *Hub) wakeCatcher() {
 
 // publish puts r into the ring and into the queues of the live watchers that want something of it.
 func (h *Hub) publish(r *revision) {
-	events := *r.events.Load()
+	events := r.events()
 	h.mu.rev = r.number
 	fallen := len(h.mu.fallen)
 	if len(events) == 1 {
 		e := &events[0].change
-		h.mu.live.match(e.Row.Key(), func(g *group) {
+		h.groups = h.mu.live.match(e.Row.Key(), h.groups[:0])
+		for _, g := range h.groups {
 			for _, w := range g.watchers {
 				if !w.skips.skip(e.Deleted) {
 					h.offer(w, r.number, r)
 				}
 			}
-		})
+		}
 	} else {
 		h.gather(r, events)
 	}
@@ -194,7 +196,8 @@ func (h *Hub) gather(r *revision, events []event) {
 	touched := h.touched[:0]
 	for i := range events {
 		e := &events[i].change
-		h.mu.live.match(e.Row.Key(), func(g *group) {
+		h.groups = h.mu.live.match(e.Row.Key(), h.groups[:0])
+		for _, g := range h.groups {
 			for _, w := range g.watchers {
 				if w.skips.skip(e.Deleted) {
 					continue
@@ -205,7 +208,7 @@ func (h *Hub) gather(r *revision, events []event) {
 				}
 				w.part.match = append(w.part.match, uint32(i))
 			}
-		})
+		}
 	}
 	for _, w := range touched {
 		if n := len(w.part.match); n == len(events) {

@@ -82,34 +82,35 @@ func (x *index) remove(w *Watcher, slotOf func(*Watcher) *slot) {
 	}
 }
 
-// match calls visit with every group whose interval has key in it.
-func (x *index) match(key []byte, visit func(*group)) {
+// match appends every group whose interval has key in it.
+func (x *index) match(key []byte, groups []*group) []*group {
 	if len(x.points) > 0 {
 		if g := x.points[string(key)]; g != nil {
-			visit(g)
+			groups = append(groups, g)
 		}
 	}
-	if x.root != nil {
-		x.root.stab(key, visit)
-	}
+	return x.root.stab(key, groups)
 }
 
-// stab visits the spans of the subtree that have key in them.
-func (n *node) stab(key []byte, visit func(*group)) {
+// stab appends the spans of the subtree that have key in them.
+func (n *node) stab(key []byte, groups []*group) []*group {
 	for n != nil {
 		if n.most != nil && bytes.Compare(n.most, key) <= 0 {
-			return // every span here ends before key
+			break // every span here ends before key
 		}
 		if bytes.Compare(n.start, key) > 0 {
 			n = n.left // and everything to the right begins after key
 			continue
 		}
 		if n.end == nil || bytes.Compare(key, n.end) < 0 {
-			visit(&n.group)
+			groups = append(groups, &n.group)
 		}
-		n.left.stab(key, visit)
+		if n.left != nil {
+			groups = n.left.stab(key, groups)
+		}
 		n = n.right
 	}
+	return groups
 }
 
 // each visits every watcher.

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +29,12 @@ type reader struct {
 	most   kind.Revision // the last revision that a header of events has shown
 }
 
+// mark is a progress, and how much the watcher had been given when it was told.
+type mark struct {
+	rev   kind.Revision
+	given int
+}
+
 // record is what one watcher was given.
 type record struct {
 	request   Request
@@ -35,7 +43,7 @@ type record struct {
 	created   bool
 	canceled  bool
 	compacted kind.Revision
-	progress  []kind.Revision
+	progress  []mark
 }
 
 func (w *world) reader(t testing.TB) *reader {
@@ -69,7 +77,9 @@ func (r *reader) note(response *Response) {
 	r.t.Helper()
 	if response.WatchID == AllWatchers {
 		for _, rec := range r.got {
-			rec.progress = append(rec.progress, response.Revision)
+			if rec.created && !rec.canceled {
+				rec.progress = append(rec.progress, mark{response.Revision, len(rec.changes)})
+			}
 		}
 		return
 	}
@@ -89,7 +99,7 @@ func (r *reader) note(response *Response) {
 	case !rec.created:
 		r.t.Fatalf("events of watcher %d come before it is created", response.WatchID)
 	case len(response.Events) == 0:
-		rec.progress = append(rec.progress, response.Revision)
+		rec.progress = append(rec.progress, mark{response.Revision, len(rec.changes)})
 		return
 	}
 	last := kind.Revision(0)
@@ -98,7 +108,7 @@ func (r *reader) note(response *Response) {
 	}
 	for _, b := range response.Events {
 		c := r.decode(b, rec.request.Before)
-		if c.rev <= last && len(rec.changes) > 0 && rec.changes[len(rec.changes)-1].rev == last && last == c.rev && !rec.open(response, b) {
+		if c.rev == last {
 			r.t.Fatalf("watcher %d is given revision %d in two responses", response.WatchID, c.rev)
 		}
 		rec.changes = append(rec.changes, c)
@@ -111,9 +121,6 @@ func (r *reader) note(response *Response) {
 	}
 	r.most = response.Revision
 }
-
-// open reports whether b is not the first event of its response: then the revision of the event before it may be its own.
-func (rec *record) open(response *Response, b []byte) bool { return &response.Events[0][0] != &b[0] }
 
 func (r *reader) decode(b []byte, before bool) change {
 	var m etcdserverpb.WatchResponse
@@ -171,6 +178,11 @@ func (w *world) check(id int64, rec *record, upTo kind.Revision, compactions []k
 			w.t.Fatalf("watcher %d of %v from %d: change %d is %v, want %v", id, rec.request, rec.from, i, have, want[min(i, len(want)-1):])
 		}
 	}
+	for _, p := range rec.progress {
+		if p.given < len(want) && want[p.given].rev <= p.rev {
+			w.t.Fatalf("watcher %d was told of progress to %d before it was given %v", id, p.rev, want[p.given])
+		}
+	}
 	if len(rec.changes) != len(want) {
 		w.t.Fatalf("watcher %d of %v from %d was given %d changes up to %d, want %d; the first missing is %v", id, rec.request, rec.from,
 			len(rec.changes), upTo, len(want), want[len(rec.changes)])
@@ -222,7 +234,7 @@ func playModel(t *testing.T, r *rand.Rand) {
 		case n < 70:
 			next++
 			q := Request{ID: next, Interval: randomInterval(r), Before: r.Intn(2) == 0, Fragment: r.Intn(5) == 0,
-				NoPut: r.Intn(6) == 0, NoDelete: r.Intn(6) == 0}
+				Progress: r.Intn(3) == 0, NoPut: r.Intn(6) == 0, NoDelete: r.Intn(6) == 0}
 			switch r.Intn(4) {
 			case 0:
 			case 1:
@@ -243,10 +255,15 @@ func playModel(t *testing.T, r *rand.Rand) {
 			at := max(w.kv.Compacted()+1, w.kv.Revision()-kind.Revision(r.Intn(60)))
 			compactions = append(compactions, at)
 			w.compact(at)
-		case n < 96:
+		case n < 97:
 			readers[r.Intn(len(readers))].stream.Progress()
+		case n < 98:
+			readers[r.Intn(len(readers))].stream.Tick()
 		default:
-			time.Sleep(time.Duration(r.Intn(300)) * time.Microsecond)
+			// The catcher gets a turn, however much it makes of it.
+			for range r.Intn(50) {
+				runtime.Gosched()
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -291,7 +308,7 @@ func (r *reader) drain(ctx context.Context) {
 
 func (w *world) randomCommand(r *rand.Rand) func(*mvcc.Writer) {
 	key := func() string { return fmt.Sprintf("k%02d", r.Intn(30)) }
-	value := func() string { return fmt.Sprintf("%d-%s", r.Intn(1000), string(make([]byte, r.Intn(100)))) }
+	value := func() string { return fmt.Sprintf("%d-%s", r.Intn(1000), strings.Repeat("x", r.Intn(100))) }
 	switch r.Intn(6) {
 	case 0:
 		return w.remove(point(key()))

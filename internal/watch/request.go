@@ -234,7 +234,7 @@ func (s *Stream) Progress() {
 	h.mu.Lock()
 	s.mu.Lock()
 	if len(s.mu.watchers) > 0 && s.mu.lagging == 0 && s.begun(h.mu.rev) {
-		s.control(&Response{WatchID: AllWatchers, Revision: h.mu.rev})
+		s.control(&Response{WatchID: AllWatchers, Revision: h.mu.rev, lapses: s.mu.lapses})
 	}
 	s.mu.Unlock()
 	h.mu.Unlock()
@@ -263,7 +263,7 @@ func (s *Stream) Tick() {
 			continue
 		}
 		if w.idle && w.state == live && w.start <= h.mu.rev && s.mu.controls < maxControls {
-			s.control(&Response{WatchID: w.id, Revision: h.mu.rev})
+			s.control(&Response{WatchID: w.id, Revision: h.mu.rev, lapses: s.mu.lapses})
 		}
 		w.idle = true
 	}

@@ -32,7 +32,7 @@ func (r *ring) push(v *revision) {
 
 func (r *ring) drop() {
 	v := r.revisions[r.head]
-	v.events.Store(nil)
+	v.content.Store(nil)
 	r.bytes -= v.bytes
 	r.revisions[r.head] = nil
 	r.head++

@@ -22,6 +22,8 @@ type Response struct {
 	Fragment        bool   // the client takes the events in several responses
 	Events          [][]byte
 	Bytes           int // of the events
+
+	lapses int // of its stream, when progress was put into the queue
 }
 
 // Stream is the queue between the hub and one client. Watch, Cancel, Refuse and the Progress methods belong to whoever
@@ -47,7 +49,8 @@ type Stream struct {
 		batches  int      // in items
 		sending  bool     // a batch was taken and the next Take has not come: it may be on its way
 		unsent   []*chunk // that such batches hold
-		starved  bool     // a lagging watcher waits for room
+		starved  bool // a lagging watcher waits for room
+		lapses   int  // how often the ring has dropped what waited here
 		taking   uint64
 	}
 }
@@ -179,9 +182,7 @@ func (s *Stream) give(w *Watcher, what any) {
 	n := 0
 	switch what := what.(type) {
 	case *revision:
-		if events := what.events.Load(); events != nil {
-			n = len(*events)
-		}
+		n = len(what.events())
 	case *bundle:
 		n = what.events
 		s.mu.batches++

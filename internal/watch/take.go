@@ -66,7 +66,7 @@ func (s *Stream) sent() {
 type take struct {
 	s     *Stream
 	dst   []Response
-	lists []*[]event
+	lists [][]event
 	bytes int
 	sent  int64
 	merge bool
@@ -75,6 +75,9 @@ type take struct {
 func (t *take) control(c *Response) {
 	s := t.s
 	s.mu.controls--
+	if c.isProgress() && c.lapses != s.mu.lapses {
+		return // what stood before it is given later, from the history (W4)
+	}
 	t.dst = append(t.dst, *c)
 	t.bytes += controlBytes
 	if c.WatchID == AllWatchers {
@@ -95,12 +98,13 @@ func (t *take) events(i item) *Watcher {
 	s, w := t.s, i.w
 	s.hub.counts.pending.Add(-int64(i.events))
 	var single [1]part
-	head, parts := kind.Revision(0), single[:]
+	var list [1][]event
+	head, parts, lists := kind.Revision(0), single[:], list[:0]
 	switch what := i.what.(type) {
 	case *revision:
 		head, single[0].r = what.number, what
 	case *bundle:
-		head, parts = what.head, what.parts
+		head, parts, lists = what.head, what.parts, t.lists[:0]
 		s.mu.batches--
 		s.mu.sending = true
 		s.mu.unsent = append(s.mu.unsent, what.read)
@@ -108,16 +112,16 @@ func (t *take) events(i item) *Watcher {
 	if i.epoch != w.epoch || w.state == gone {
 		return nil
 	}
-	t.lists = t.lists[:0]
 	for _, p := range parts {
-		events := p.r.events.Load()
+		events := p.r.events()
 		if events == nil {
 			w.epoch++
+			s.mu.lapses++
 			w.next = parts[0].r.number
 			s.setState(w, lagging)
 			return w
 		}
-		t.lists = append(t.lists, events)
+		lists = append(lists, events)
 	}
 	if !t.merge || w.taking != s.mu.taking || t.dst[w.taken].Bytes >= mergeBytes {
 		w.taken, w.taking = len(t.dst), s.mu.taking
@@ -129,7 +133,11 @@ func (t *take) events(i item) *Watcher {
 		r.Events = make([][]byte, 0, i.events)
 	}
 	for n, p := range parts {
-		r.add(*t.lists[n], p.match, w.before)
+		r.add(lists[n], p.match, w.before)
+	}
+	if len(lists) > 1 {
+		clear(lists)
+		t.lists = lists
 	}
 	t.bytes += r.Bytes - bytes
 	t.sent += int64(len(r.Events) - count)

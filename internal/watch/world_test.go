@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -99,6 +100,13 @@ func (w *world) do(commands ...func(*mvcc.Writer)) {
 		c(wr)
 		wr.EndCommand()
 	}
+	w.commit(wr)
+	w.hub.Publish(wr.Changes())
+}
+
+// commit puts a batch into the store and publishes it, but does not tell the hub.
+func (w *world) commit(wr *mvcc.Writer) {
+	w.t.Helper()
 	a := store.Applied{}
 	wr.Fill(&a)
 	w.b.Set(store.AppliedKey(), store.EncodeApplied(a))
@@ -106,7 +114,6 @@ func (w *world) do(commands ...func(*mvcc.Writer)) {
 		w.t.Fatal(err)
 	}
 	w.kv.Publish(wr)
-	w.hub.Publish(wr.Changes())
 }
 
 // put is a command that puts keys, all in one revision.
@@ -165,4 +172,12 @@ func (c change) String() string {
 		kind = "del"
 	}
 	return fmt.Sprintf("%d %s %s=%s create %d version %d before %q", c.rev, kind, c.key, c.value, c.create, c.version, c.before)
+}
+
+// heap returns the bytes that are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
