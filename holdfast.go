@@ -19,8 +19,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -39,6 +37,7 @@ import (
 	"holdfast/internal/replica"
 	"holdfast/internal/server"
 	"holdfast/internal/store"
+	"holdfast/internal/tlsconf"
 	"holdfast/internal/wal"
 	"holdfast/internal/watch"
 )
@@ -78,7 +77,9 @@ type Member struct {
 	server   *server.Server
 	registry *prometheus.Registry
 
-	listeners []net.Listener
+	tls       *tlsconf.Builder // nil when no client speaks TLS
+	trustFile string           // what clients trust the member by, if it has made its certificate itself
+	ports     []*port
 	stopNode  context.CancelFunc
 	nodeDone  chan struct{} // closed when the node's Run has returned
 	stopChore context.CancelFunc
@@ -133,7 +134,13 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 		return nil, err
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := m.loadCertificate(o.FS); err != nil {
+		return nil, err
+	}
 	if err := m.open(o.FS); err != nil {
+		return nil, err
+	}
+	if err := m.makeCertificate(o.FS); err != nil {
 		return nil, err
 	}
 	runCtx, cancel := context.WithCancel(context.Background())
@@ -184,11 +191,6 @@ func refuseUnsupported(c *Config) error {
 	}
 	if c.InitialClusterState == "existing" {
 		return errors.New("--initial-cluster-state=existing: this version cannot join a cluster; leave it at new")
-	}
-	for _, u := range c.ListenClientURLs {
-		if u.Scheme != "http" && u.Scheme != "unix" {
-			return fmt.Errorf("--listen-client-urls: %s: this version serves clients without TLS only; use http:// or unix://", u.String())
-		}
 	}
 	return nil
 }
@@ -337,13 +339,8 @@ func (m *Member) listen() error {
 	if !limited {
 		reported = -1 // as etcd reports that there is none; 0 would make alerts on the share that is used fire
 	}
-	var lc net.ListenConfig
-	for _, u := range c.ListenClientURLs {
-		l, err := listenURL(&lc, u)
-		if err != nil {
-			return fmt.Errorf("listen for clients at %s: %w; another process may be using the address, choose another with --listen-client-urls", u.String(), err)
-		}
-		m.listeners = append(m.listeners, l)
+	if err := m.openPorts(); err != nil {
+		return err
 	}
 	tokens, err := server.ParseTokens(c.AuthToken, time.Duration(c.AuthTokenTTL)*time.Second, os.ReadFile)
 	if err != nil {
@@ -357,6 +354,7 @@ func (m *Member) listen() error {
 		MaxTxnOps:            int(c.MaxTxnOps),
 		Tokens:               tokens,
 		BcryptCost:           int(c.BcryptCost),
+		ClientCertAuth:       c.ClientCertAuth,
 		MinLeaseTTL:          minLeaseTTL(c),
 		MaxConcurrentStreams: c.MaxConcurrentStreams,
 		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,
@@ -370,46 +368,20 @@ func (m *Member) listen() error {
 
 		Fail: m.node.Fail,
 	})
-	for _, l := range m.listeners {
-		m.serving.Go(func() {
-			if err := m.server.Serve(l); err != nil {
-				m.node.Fail(fmt.Errorf("serve clients at %s: %w", l.Addr(), err))
-			}
-		})
-		m.logger.Info("serving client traffic insecurely; this is strongly discouraged outside of a trusted network", zap.String("address", l.Addr().String()))
-	}
+	m.servePorts()
 	return nil
-}
-
-func listenURL(lc *net.ListenConfig, u url.URL) (net.Listener, error) {
-	if u.Scheme == "unix" {
-		return lc.Listen(context.Background(), "unix", u.Host+u.Path)
-	}
-	return lc.Listen(context.Background(), "tcp", u.Host)
-}
-
-// ClientEndpoints returns the addresses at which the member serves clients, as clients take them.
-func (m *Member) ClientEndpoints() []string {
-	var endpoints []string
-	for _, l := range m.listeners {
-		if l.Addr().Network() == "unix" {
-			endpoints = append(endpoints, "unix://"+l.Addr().String())
-		} else {
-			endpoints = append(endpoints, "http://"+l.Addr().String())
-		}
-	}
-	return endpoints
 }
 
 // Describe returns what an operator wants to know about a member that has just started, a sentence a line.
 func (m *Member) Describe() []string {
 	id := m.dir.Identity()
-	return []string{
+	lines := []string{
 		fmt.Sprintf("Holdfast %s, speaking the API of etcd %s.", server.Version, server.EtcdVersion),
 		fmt.Sprintf("Member %s (%v) of cluster %v.", m.config.Name, id.Member, id.Cluster),
 		fmt.Sprintf("Data in %s: the log in %s, the store in %s.", m.config.DataDir, m.dir.LogDir(), m.dir.StoreDir()),
 		fmt.Sprintf("At revision %d, %d keys.", m.node.KV().Revision(), m.node.Keys()),
 	}
+	return append(lines, m.describeTLS()...)
 }
 
 // Done is closed when the member has failed or was closed; Err then says which.
@@ -488,8 +460,8 @@ func (m *Member) stopServing() {
 		m.server.GracefulStop(ctx)
 		cancel()
 	}
-	for _, l := range m.listeners {
-		_ = l.Close() // the server has closed those it served
+	for _, p := range m.ports {
+		_ = p.listener.Close() // the server has closed those it served
 	}
 	m.serving.Wait()
 }

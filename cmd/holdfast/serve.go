@@ -88,9 +88,13 @@ func serve(program string, args []string) int {
 // greet says where everything is and how to talk to it.
 func greet(logger *zap.Logger, console bool, m *holdfast.Member) {
 	endpoints := strings.Join(m.ClientEndpoints(), ",")
+	trust := ""
+	if file := m.TrustFile(); file != "" {
+		trust = " --cacert=" + file
+	}
 	lines := append(m.Describe(),
 		fmt.Sprintf("Serving clients at %s.", endpoints),
-		fmt.Sprintf("Try: holdfast --help, or: holdfast put --endpoints=%s greeting hello", endpoints))
+		fmt.Sprintf("Try: holdfast --help, or: holdfast put --endpoints=%s%s greeting hello", endpoints, trust))
 	if console {
 		for _, line := range lines {
 			fmt.Fprintln(os.Stderr, line)
