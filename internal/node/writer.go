@@ -16,7 +16,11 @@ type writer struct {
 	box      mailbox[*replica.Append]
 	truncate mailbox[kind.Index] // the log may be cut through these
 	prepare  chan struct{}       // holds a token while a spare segment is wanted
-	spares   mailbox[string]     // files that the preparer has made
+	spares   mailbox[string]     // the preparer's answers: the file that it has made, or "" if it could not
+
+	// preparing is the writer goroutine's: there is one question at a time, and no other until its answer is used up.
+	// The preparer writes under one name, so a file that waits to be taken must not meet the making of the next.
+	preparing bool
 }
 
 func (w *writer) init() {
@@ -57,6 +61,10 @@ func (n *Node) runWriter() {
 		}
 		spares = n.writer.spares.take(spares)
 		for _, made := range spares {
+			n.writer.preparing = false
+			if made == "" {
+				continue
+			}
 			if err := log.AddSpare(made); err != nil {
 				n.Fail(err)
 				return
@@ -96,11 +104,9 @@ func (n *Node) runWriter() {
 
 // wantSpare asks the preparer for the next segment if none is ready.
 func (n *Node) wantSpare() {
-	if n.Replica.Log().WantsSpare() {
-		select {
-		case n.writer.prepare <- struct{}{}:
-		default:
-		}
+	if !n.writer.preparing && n.Replica.Log().WantsSpare() {
+		n.writer.preparing = true
+		n.writer.prepare <- struct{}{} // there is room: the token before has been answered
 	}
 }
 
@@ -119,13 +125,9 @@ func (n *Node) runPreparer() {
 			// Not a failure yet: the segment in use still has room, and the guard of free space refuses growth before it
 			// is gone. The writer asks again.
 			n.space.spareFailed(err)
-			continue
+		} else {
+			n.space.spareReady()
 		}
-		n.space.spareReady()
-		n.writer.spares.put(made)
-		select { // while it was being made the writer may have asked for it again
-		case <-n.writer.prepare:
-		default:
-		}
+		n.writer.spares.put(made) // "" after an error
 	}
 }
