@@ -96,6 +96,9 @@ func (f *family) commands() []*cobra.Command {
 		f.leaseCommand(),
 		f.watchCommand(),
 		f.endpointCommand(),
+		f.authCommand(),
+		f.userCommand(),
+		f.roleCommand(),
 		f.versionCommand(),
 		f.completionCommand(),
 	}

@@ -7,16 +7,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
-// TestAskPassword types a password on a pseudo-terminal, which must not show it.
-func TestAskPassword(t *testing.T) {
+// pseudoTerminal returns the two ends of a pseudo-terminal: where somebody types and looks, and where a command reads.
+func pseudoTerminal(t *testing.T) (keyboard, terminal *os.File) {
+	t.Helper()
 	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
 		t.Skipf("no pseudo-terminals here: %v", err)
 	}
-	defer keyboard.Close()
+	t.Cleanup(func() { keyboard.Close() })
 	fd := int(keyboard.Fd())
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
@@ -25,11 +27,64 @@ func TestAskPassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
+	t.Cleanup(func() { terminal.Close() })
+	return keyboard, terminal
+}
+
+// A new password is typed twice, and nothing is sent if it differs or is empty.
+func TestNewPassword(t *testing.T) {
+	for _, c := range []struct{ first, second, want, refusal string }{
+		{"sesame\n", "sesame\n", "sesame", ""},
+		{"sesame\n", "sesam\n", "", "given passwords are different"},
+		{"\n", "\n", "", "empty password"},
+	} {
+		keyboard, terminal := pseudoTerminal(t)
+		typist := &turnTypist{keyboard: keyboard, types: []string{c.first, c.second}}
+		cmd := &cobra.Command{}
+		cmd.SetIn(terminal)
+		cmd.SetErr(typist)
+		got, err := newPassword(cmd, "alice", true)
+		if got != c.want || (err == nil) != (c.refusal == "") || err != nil && err.Error() != c.refusal {
+			t.Errorf("%q and %q make %q, %v", c.first, c.second, got, err)
+		}
+		if !strings.HasPrefix(typist.shown.String(), "Password of alice: \n") {
+			t.Errorf("the prompts are %q", typist.shown.String())
+		}
+	}
+	cmd := &cobra.Command{}
+	cmd.SetIn(strings.NewReader("sesame\n"))
+	if _, err := newPassword(cmd, "alice", true); ExitCode(err) != exitBadArguments {
+		t.Errorf("without a terminal: %v", err)
+	}
+	if got, err := newPassword(cmd, "alice", false); got != "sesame" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+// turnTypist answers each prompt with its next line.
+type turnTypist struct {
+	keyboard *os.File
+	types    []string
+	shown    bytes.Buffer
+}
+
+func (p *turnTypist) Write(b []byte) (int, error) {
+	if len(p.types) > 0 && bytes.HasSuffix(b, []byte(": ")) {
+		if _, err := p.keyboard.WriteString(p.types[0]); err != nil {
+			return 0, err
+		}
+		p.types = p.types[1:]
+	}
+	return p.shown.Write(b)
+}
+
+// TestAskPassword types a password on a pseudo-terminal, which must not show it.
+func TestAskPassword(t *testing.T) {
+	keyboard, terminal := pseudoTerminal(t)
 
 	// The prompt comes when typing is hidden already, so what is typed after it can never be shown.
 	prompted := promptTypist{keyboard: keyboard, types: "open sesame\n"}
