@@ -4,5 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-HOLDFAST_EVERY_BYTE=1 exec go test -count "${CRASH_COUNT:-20}" -timeout "${CRASH_TIMEOUT:-2h}" \
-	-run 'Crash|PowerCut|Fail|Damage|Flip|Torn|Corrupt|Full|Missing|Witness|Adopted|Stall' ./internal/...
+export HOLDFAST_EVERY_BYTE=1 HOLDFAST_POWER_CUTS=2000 HOLDFAST_FAILURES=500 HOLDFAST_DAMAGE=4
+exec go test -count "${CRASH_COUNT:-20}" -timeout "${CRASH_TIMEOUT:-2h}" \
+	-run 'Crash|PowerCut|Fail|Damage|Flip|Torn|Corrupt|Full|Missing|Witness|Adopted|Stall' ./...
