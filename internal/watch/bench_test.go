@@ -87,3 +87,29 @@ func BenchmarkFanOut(b *testing.B) {
 		s.Close()
 	}
 }
+
+// What a watcher takes in memory, with its share of a stream of a hundred.
+func BenchmarkMemory(b *testing.B) {
+	for b.Loop() {
+		const streams, each = 1000, 100
+		w := newWorld(b, mvcc.Options{}, Options{})
+		before := heap()
+		var all []*Stream
+		for i := range streams {
+			s, err := w.hub.NewStream("bench")
+			if err != nil {
+				b.Fatal(err)
+			}
+			for j := range each {
+				s.Watch(Request{Interval: point(fmt.Sprintf("registry/pods/%03d/%03d", i, j))})
+			}
+			for len(s.Take(nil)) > 0 {
+			}
+			all = append(all, s)
+		}
+		b.ReportMetric(float64(heap()-before)/(streams*each), "bytes/watcher")
+		for _, s := range all {
+			s.Close()
+		}
+	}
+}
