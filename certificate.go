@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"time"
 
@@ -83,18 +84,23 @@ func (m *Member) useCertificate(fs vfs.FS, cert, key string) (err error) {
 // certificateNotice is how long before the end of the certificate the log begins to say so at the start.
 const certificateNotice = 7 * 24 * time.Hour
 
-// certificateHosts returns the hosts of URLs, and whether one of them stands for every address of this machine.
+// certificateHosts returns the hosts of URLs, and whether one of them stands for every address of this machine. The
+// host of a unix socket is the name of its file: that is what clientv3 expects in a certificate.
 func certificateHosts(lists ...[]url.URL) (hosts []string, everywhere bool) {
 	for _, u := range slices.Concat(lists...) {
-		if u.Scheme == "unix" || u.Scheme == "unixs" {
+		host := u.Hostname()
+		switch u.Scheme {
+		case "unix":
 			continue
+		case "unixs":
+			host = path.Base(u.Host + u.Path)
 		}
-		if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsUnspecified() {
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 			everywhere = true
 			continue
 		}
-		if !slices.Contains(hosts, u.Hostname()) {
-			hosts = append(hosts, u.Hostname())
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
 		}
 	}
 	return hosts, everywhere
