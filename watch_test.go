@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -684,6 +685,88 @@ func (w *watched) gauge(name string, want float64) {
 		}
 	}
 	w.Fatalf("%s is %q, want %v", name, have, want)
+}
+
+// 14: a key that ends with its lease is a delete, an empty value is a put, and create and modify can be told apart.
+func TestWatchKinds(t *testing.T) {
+	w := startWatched(t)
+	s := w.stream()
+	s.created(&pb.WatchCreateRequest{Key: []byte("k"), PrevKv: true})
+	lease, err := pb.NewLeaseClient(w.conn).LeaseGrant(w.ctx, &pb.LeaseGrantRequest{TTL: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := w.kv.Put(w.ctx, &pb.PutRequest{Key: []byte("k"), Lease: lease.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, e := range s.events(0, 3) {
+		if e.Type == mvccpb.Event_DELETE != (i == 2) || e.IsCreate() != (i == 0) || e.IsModify() != (i == 1) || (e.PrevKv == nil) != (i == 0) {
+			t.Errorf("event %d is %v", i, e)
+		}
+		if i < 2 && e.Kv.Lease != lease.ID || i == 2 && e.PrevKv.GetLease() != lease.ID {
+			t.Errorf("event %d does not know the lease: %v", i, e)
+		}
+	}
+}
+
+// 15: a watch that is denied says why, and does not touch the others on its stream.
+func TestWatchDenied(t *testing.T) {
+	w := startWatched(t)
+	auth := w.client.Auth
+	_, err := auth.UserAdd(w.ctx, "root", "r")
+	steps := []func() error{
+		func() error { _, err := auth.UserGrantRole(w.ctx, "root", "root"); return err },
+		func() error { _, err := auth.UserAdd(w.ctx, "u", "u"); return err },
+		func() error { _, err := auth.RoleAdd(w.ctx, "r"); return err },
+		func() error {
+			_, err := auth.RoleGrantPermission(w.ctx, "r", "a", "c", clientv3.PermissionType(clientv3.PermReadWrite))
+			return err
+		},
+		func() error { _, err := auth.UserGrantRole(w.ctx, "u", "r"); return err },
+		func() error { _, err := auth.AuthEnable(w.ctx); return err },
+	}
+	for _, step := range steps {
+		if err == nil {
+			err = step()
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := pb.NewAuthClient(w.conn).Authenticate(w.ctx, &pb.AuthenticateRequest{Name: "u", Password: "u"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(w.ctx, "token", token.Token))
+	defer cancel()
+	s := w.streamIn(ctx)
+	if c := s.created(&pb.WatchCreateRequest{Key: []byte("a")}); c.Canceled || c.WatchId != 0 {
+		t.Fatalf("an allowed watch is answered %v", c)
+	}
+	for _, r := range []*pb.WatchCreateRequest{
+		{Key: []byte("c")}, {Key: []byte("a"), RangeEnd: []byte("d")}, {Key: []byte("a"), RangeEnd: []byte{0}}, {RangeEnd: []byte{0}},
+	} {
+		s.create(r)
+		if c := s.next(); !c.Created || !c.Canceled || c.WatchId != -1 || c.CancelReason != rpctypes.ErrGRPCPermissionDenied.Error() {
+			t.Fatalf("a denied watch is answered %v", c)
+		}
+	}
+	if _, err := w.kv.Put(ctx, &pb.PutRequest{Key: []byte("a"), Value: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	s.events(0, 1)
+	for reason, ctx := range map[error]context.Context{
+		rpctypes.ErrGRPCUserEmpty:        w.ctx,
+		rpctypes.ErrGRPCInvalidAuthToken: metadata.AppendToOutgoingContext(w.ctx, "token", "nonsense"),
+	} {
+		other := w.streamIn(ctx)
+		other.create(&pb.WatchCreateRequest{Key: []byte("a")})
+		if c := other.next(); !c.Created || !c.Canceled || c.WatchId != -1 || c.CancelReason != reason.Error() {
+			t.Errorf("a watch is answered %v, want %v", c, reason)
+		}
+	}
 }
 
 // A client goes on where it was over a restart of the member: nothing is lost and nothing comes twice.
