@@ -114,9 +114,9 @@ func (c *Chore) turn(ctx context.Context) time.Duration {
 const (
 	firstBatch = 64
 	leastBatch = 8
-	mostBatch  = 1024
-	slowBatch  = 8 * time.Millisecond
-	fastBatch  = 3 * time.Millisecond
+	mostBatch  = 256
+	slowBatch  = 5 * time.Millisecond
+	fastBatch  = 2 * time.Millisecond
 )
 
 // expire ends all leases that are due. It reports false if a proposal failed: then it is tried again later, should this
