@@ -192,12 +192,17 @@ func (f File) eachSelector(pkg string, do func(pos token.Pos, name string)) {
 	})
 }
 
+// goroutinesAllowed are the files of those rooms that start one all the same, each with its reason.
+var goroutinesAllowed = map[string]string{
+	"internal/store/alarm.go": "Pebble's Open never returns if the flush within it has failed for good; it is left behind then",
+}
+
 var noGoroutines = Rule{
 	Name:   "no-goroutines",
 	Reason: "From replica down nothing starts a goroutine: whoever calls decides what runs beside what, and a simulator can replay it.",
 	Check: func(t Tree) (found []Finding) {
 		for f := range t.goFiles {
-			if f.isTest() || !slices.Contains(plainRooms, f.room()) {
+			if f.isTest() || !slices.Contains(plainRooms, f.room()) || goroutinesAllowed[f.Path] != "" {
 				continue
 			}
 			ast.Inspect(f.syntax, func(n ast.Node) bool {

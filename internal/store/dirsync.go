@@ -1,15 +1,23 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guardedFS is the file system that Pebble is given. Where the sync of a directory fails Pebble panics, in places on
-// goroutines of its own, and the process would end without a word; here the failure takes the way of Pebble's other
-// fatal ones.
+// guardedFS is the file system that Pebble is given. It does two things for it.
+//
+// Where the sync of a directory fails Pebble panics, in places on goroutines of its own, and the process would end
+// without a word; here the failure takes the way of Pebble's other fatal ones.
+//
+// Pebble's markers are empty files whose names say which manifest is current. Pebble makes the manifest and the new
+// marker, removes the old marker, and syncs the directory once, at the end. A power cut before that may leave a marker
+// without its manifest, or no marker, wherever the entries of a directory may survive one by one. So the directory is
+// synced before a marker is made, and before one is removed.
 type guardedFS struct {
 	vfs.FS
 	alarm *alarm
@@ -22,6 +30,34 @@ func (g guardedFS) OpenDir(name string) (vfs.File, error) {
 		return nil, err
 	}
 	return guardedDir{f, name, g.alarm}, nil
+}
+
+// Create implements vfs.FS.
+func (g guardedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.beforeMarker(name); err != nil {
+		return nil, err
+	}
+	return g.FS.Create(name, category)
+}
+
+// Remove implements vfs.FS.
+func (g guardedFS) Remove(name string) error {
+	if err := g.beforeMarker(name); err != nil {
+		return err
+	}
+	return g.FS.Remove(name)
+}
+
+// beforeMarker syncs the directory if name is a marker's.
+func (g guardedFS) beforeMarker(name string) error {
+	if !strings.HasPrefix(g.PathBase(name), "marker.") {
+		return nil
+	}
+	d, err := g.OpenDir(g.PathDir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 type guardedDir struct {
