@@ -171,15 +171,15 @@ func (c *contender) acquire(within time.Duration) (bool, error) {
 	return err == nil, err
 }
 
-// isAcquired asks the store whether the lock is this contender's.
+// isAcquired asks the store whether the lock is this contender's: the oldest key has it.
 func (c *contender) isAcquired() (bool, error) {
 	ctx, cancel := inTime()
 	defer cancel()
-	resp, err := c.etcd.Txn(ctx).If(c.mutex.IsOwner()).Commit()
+	resp, err := c.etcd.Get(ctx, printerLock+"/", clientv3.WithFirstCreate()...)
 	if err != nil {
 		return false, err
 	}
-	return resp.Succeeded, nil
+	return len(resp.Kvs) == 1 && resp.Kvs[0].Lease == int64(c.session.Lease()), nil
 }
 
 func (c *contender) release() error {
