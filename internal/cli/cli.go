@@ -94,6 +94,8 @@ func (f *family) commands() []*cobra.Command {
 		f.txnCommand(),
 		f.compactionCommand(),
 		f.leaseCommand(),
+		f.lockCommand(),
+		f.electCommand(),
 		f.watchCommand(),
 		f.endpointCommand(),
 		f.authCommand(),
