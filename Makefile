@@ -1,6 +1,6 @@
 # The words of the house; CI says only these. docs/testing.md tells what each test word holds and how long it takes.
 
-.PHONY: build serve test race lint fuzz parity crash soak bench
+.PHONY: build serve test race lint fuzz parity kube crash soak bench
 
 build: ## the binary, in bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
@@ -22,6 +22,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 
 parity: ## PARITY_OPS (100000) random operations on etcd and on Holdfast
 	cd parity && PARITY_OPS=$${PARITY_OPS:-100000} go test -count=1 -v -timeout 4h -run TestParity ./...
+
+kube: ## KUBE_SECONDS (60) of two apiservers at work; KUBE_PEER=etcd for comparison
+	cd kube && KUBE_SECONDS=$${KUBE_SECONDS:-60} go test -count=1 -v -timeout 4h ./...
 
 crash: ## power cuts and failing disks at length, CRASH_COUNT (20) times
 	@scripts/crash.sh

@@ -23,7 +23,7 @@ if command -v "${CC:-gcc}" >/dev/null; then
 	scripts/race.sh -short
 fi
 
-for module in parity bench; do
+for module in parity kube bench; do
 	if [ -f "$module/go.mod" ]; then
 		(cd "$module" && go test -timeout 10m ./...)
 	fi

@@ -137,7 +137,7 @@ func (f File) room() string {
 	return strings.TrimPrefix(dir, "internal/")
 }
 
-var nestedModules = []string{"bench", "parity"}
+var nestedModules = []string{"bench", "kube", "parity"}
 
 // goFiles yields the Go files that parse.
 func (t Tree) goFiles(yield func(File) bool) {
