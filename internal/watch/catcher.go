@@ -22,6 +22,7 @@ type catcher struct {
 	groups []*group
 	picks  []*Watcher // those that the pass under way serves
 	pass   uint64
+	before bool   // somebody wants the version before
 	next   uint32 // number of the next change that somebody wants
 }
 
@@ -108,7 +109,7 @@ func (c *catcher) welcome() {
 func (c *catcher) choose() (start kind.Revision) {
 	c.pass++
 	clear(c.picks)
-	c.picks, c.next = c.picks[:0], 0
+	c.picks, c.next, c.before = c.picks[:0], 0, false
 	lowest, ahead := kind.Revision(0), kind.Revision(0) // 0 for none: no revision is
 	keep := c.all[:0]
 	for _, w := range c.all {
@@ -160,6 +161,7 @@ func (c *catcher) enroll(w *Watcher) {
 	f.want[0] = f.want[0] || !w.skips.skip(false)
 	f.want[1] = f.want[1] || !w.skips.skip(true)
 	f.before = f.before || w.before
+	c.before = c.before || w.before
 }
 
 // want notes who wants a change.
@@ -280,6 +282,7 @@ func (c *catcher) fromHistory(ctx context.Context, start kind.Revision, read *ch
 		return nil, 0, err
 	}
 	places = make([]place, 0, len(events))
+	var revisions []*revision
 	for len(events) > 0 {
 		n := 1
 		for n < len(events) && events[n].Revision == events[0].Revision {
@@ -290,8 +293,10 @@ func (c *catcher) fromHistory(ctx context.Context, start kind.Revision, read *ch
 		for i := range n {
 			places = append(places, place{r, uint32(i)})
 		}
+		revisions = append(revisions, r)
 		events = events[n:]
 	}
+	block(revisions, c.before)
 	return places, to, nil
 }
 

@@ -39,15 +39,7 @@ func (e *event) wire(before bool) []byte {
 
 // appendEvent appends an events field to dst.
 func appendEvent(dst []byte, e *mvcc.Event, before bool) []byte {
-	row, prev := len(e.Row.Encoded), 0
-	size := 1 + uvarintLen(row) + row
-	if e.Deleted {
-		size += 2
-	}
-	if before && e.Before.Exists() {
-		prev = len(e.Before.Encoded)
-		size += 1 + uvarintLen(prev) + prev
-	}
+	size, prev := eventLen(e, before)
 	if dst == nil {
 		dst = make([]byte, 0, 1+uvarintLen(size)+size)
 	}
@@ -55,13 +47,63 @@ func appendEvent(dst []byte, e *mvcc.Event, before bool) []byte {
 	if e.Deleted {
 		dst = append(dst, tagType, 1)
 	}
-	dst = binary.AppendUvarint(append(dst, tagKv), uint64(row))
+	dst = binary.AppendUvarint(append(dst, tagKv), uint64(len(e.Row.Encoded)))
 	dst = append(dst, e.Row.Encoded...)
 	if prev > 0 {
 		dst = binary.AppendUvarint(append(dst, tagPrevKv), uint64(prev))
 		dst = append(dst, e.Before.Encoded...)
 	}
 	return dst
+}
+
+// block makes the bytes of all events of revisions, one after another in one piece of memory, so that those who are
+// given many share them. What the bytes were made of is let go.
+func block(revisions []*revision, before bool) {
+	each := func(do func(*event)) {
+		for _, r := range revisions {
+			events := r.events()
+			for i := range events {
+				do(&events[i])
+			}
+		}
+	}
+	run := func(before bool) {
+		size := 0
+		each(func(e *event) {
+			inner, _ := eventLen(&e.change, before)
+			size += 1 + uvarintLen(inner) + inner
+		})
+		b := make([]byte, 0, size)
+		each(func(e *event) {
+			start := len(b)
+			b = appendEvent(b, &e.change, before)
+			wire := b[start:]
+			if before {
+				e.full.Store(&wire)
+			} else {
+				e.plain.Store(&wire)
+			}
+		})
+	}
+	run(false)
+	if before {
+		run(true)
+	}
+	each(func(e *event) { e.change.Row, e.change.Before = mvcc.Row{}, mvcc.Row{} })
+}
+
+// eventLen returns the length of the encoding of e without its tag and length, and of the version before within it.
+func eventLen(e *mvcc.Event, before bool) (size, prev int) {
+	row := len(e.Row.Encoded)
+	size = 1 + uvarintLen(row) + row
+	if e.Deleted {
+		size += 2
+	}
+	if before && e.Before.Exists() {
+		prev = len(e.Before.Encoded)
+		size += 1 + uvarintLen(prev) + prev
+	}
+	return size, prev
 }
 
 func uvarintLen(n int) int {

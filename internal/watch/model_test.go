@@ -106,8 +106,19 @@ func (r *reader) note(response *Response) {
 	if n := len(rec.changes); n > 0 {
 		last = rec.changes[n-1].rev
 	}
+	var events []*mvccpb.Event
 	for _, b := range response.Events {
-		c := r.decode(b, rec.request.Before)
+		var m etcdserverpb.WatchResponse
+		if err := proto.Unmarshal(b, &m); err != nil || len(m.Events) == 0 || response.Fragment && len(m.Events) > 1 {
+			r.t.Fatalf("%x is not what a piece holds: %v", b, err)
+		}
+		events = append(events, m.Events...)
+	}
+	if len(events) != response.Count {
+		r.t.Fatalf("a response has %d events and counts %d", len(events), response.Count)
+	}
+	for _, e := range events {
+		c := r.decode(e, rec.request.Before)
 		if c.rev == last {
 			r.t.Fatalf("watcher %d is given revision %d in two responses", response.WatchID, c.rev)
 		}
@@ -122,12 +133,7 @@ func (r *reader) note(response *Response) {
 	r.most = response.Revision
 }
 
-func (r *reader) decode(b []byte, before bool) change {
-	var m etcdserverpb.WatchResponse
-	if err := proto.Unmarshal(b, &m); err != nil || len(m.Events) != 1 {
-		r.t.Fatalf("%x is not one event: %v", b, err)
-	}
-	e := m.Events[0]
+func (r *reader) decode(e *mvccpb.Event, before bool) change {
 	c := change{rev: kind.Revision(e.Kv.ModRevision), key: string(e.Kv.Key), value: string(e.Kv.Value),
 		create: kind.Revision(e.Kv.CreateRevision), version: e.Kv.Version, deleted: e.Type == mvccpb.Event_DELETE}
 	if e.PrevKv != nil {

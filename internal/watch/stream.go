@@ -18,10 +18,11 @@ type Response struct {
 	Created         bool
 	Canceled        bool
 	CompactRevision kind.Revision
-	Reason          string // why a watcher was refused
-	Fragment        bool   // the client takes the events in several responses
-	Events          [][]byte
-	Bytes           int // of the events
+	Reason          string   // why a watcher was refused
+	Fragment        bool     // the client takes the events in several responses
+	Events          [][]byte // one after another; each piece is one event if Fragment is set, and some otherwise
+	Bytes           int      // of the events
+	Count           int      // of the events
 
 	lapses int // of its stream, when progress was put into the queue
 }
@@ -49,8 +50,8 @@ type Stream struct {
 		batches  int      // in items
 		sending  bool     // a batch was taken and the next Take has not come: it may be on its way
 		unsent   []*chunk // that such batches hold
-		starved  bool // a lagging watcher waits for room
-		lapses   int  // how often the ring has dropped what waited here
+		starved  bool     // a lagging watcher waits for room
+		lapses   int      // how often the ring has dropped what waited here
 		taking   uint64
 	}
 }

@@ -128,10 +128,7 @@ func (t *take) events(i item) *Watcher {
 		t.dst = append(t.dst, Response{WatchID: w.id, Fragment: w.fragment})
 	}
 	r := &t.dst[w.taken]
-	bytes, count := r.Bytes, len(r.Events)
-	if count == 0 {
-		r.Events = make([][]byte, 0, i.events)
-	}
+	bytes, count := r.Bytes, r.Count
 	for n, p := range parts {
 		r.add(lists[n], p.match, w.before)
 	}
@@ -140,7 +137,7 @@ func (t *take) events(i item) *Watcher {
 		t.lists = lists
 	}
 	t.bytes += r.Bytes - bytes
-	t.sent += int64(len(r.Events) - count)
+	t.sent += int64(r.Count - count)
 	s.mu.floor = max(s.mu.floor, head)
 	r.Revision = s.mu.floor
 	w.idle = false
@@ -158,12 +155,28 @@ func (t *take) level(from int) {
 	}
 }
 
+// joined returns a and b as one, if b follows a in the same block.
+func joined(a, b []byte) (both []byte, ok bool) {
+	end := len(a) + len(b)
+	if cap(a) < end || len(b) == 0 || &a[:end][len(a)] != &b[0] {
+		return nil, false
+	}
+	return a[:end], true
+}
+
 // add appends events: those that match names, or all for nil.
 func (r *Response) add(events []event, match []uint32, before bool) {
 	one := func(e *event) {
 		b := e.wire(before)
-		r.Events = append(r.Events, b)
+		r.Count++
 		r.Bytes += len(b)
+		if n := len(r.Events) - 1; n >= 0 && !r.Fragment {
+			if both, ok := joined(r.Events[n], b); ok {
+				r.Events[n] = both
+				return
+			}
+		}
+		r.Events = append(r.Events, b)
 	}
 	if match == nil {
 		for i := range events {
