@@ -42,7 +42,7 @@ func TestLockContention(t *testing.T) {
 			t.Errorf("%d have the lock", n)
 		}
 		turns.Add(1)
-		time.Sleep(time.Millisecond)
+		<-time.After(time.Millisecond) // long enough for another to come in, if one can
 		inside.Add(-1)
 	}
 	var group sync.WaitGroup

@@ -61,10 +61,12 @@ func run(t *testing.T, endpoint string, args ...string) (out *lines, stop func()
 
 func waitUntil(t *testing.T, what string, fact func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !fact(); time.Sleep(5 * time.Millisecond) {
+	deadline := time.Now().Add(time.Minute)
+	for !fact() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/datadir"
+	"holdfast/internal/lease"
+	"holdfast/internal/machine"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/store"
 	"holdfast/internal/wal"
@@ -150,7 +152,9 @@ func storeCommand(dataDir *string) *cobra.Command {
 			if check {
 				return checkStore(cmd, out, d.StoreDir())
 			}
-			return store.Inspect(vfs.Default, d.StoreDir(), out, store.Dump{Records: records})
+			return store.Inspect(vfs.Default, d.StoreDir(), out, store.Dump{Records: records, Describe: map[byte]store.Describer{
+				store.FamilyLease: lease.Describe,
+			}})
 		}),
 	}
 	c.Flags().BoolVar(&records, "records", false, "print a line for each record")
@@ -181,6 +185,17 @@ func checkStore(cmd *cobra.Command, out io.Writer, dir string) error {
 	}
 	problems := 0
 	err = kv.Check(cmd.Context(), func(problem string) {
+		problems++
+		fmt.Fprintf(out, "WRONG            %s\n", problem)
+	})
+	if err != nil {
+		return err
+	}
+	leases, err := lease.Open(db)
+	if err != nil {
+		return err
+	}
+	err = machine.CheckLeases(cmd.Context(), leases, kv, func(problem string) {
 		problems++
 		fmt.Fprintf(out, "WRONG            %s\n", problem)
 	})

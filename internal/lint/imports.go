@@ -38,13 +38,14 @@ var rooms = map[string]row{
 	"machine": {"auth batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
 	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
 	"watch":   {"command mvcc store", "it hands out what the store has changed; it does not know how clients are told"},
-	"node":    {"auth batch command machine member mvcc replica store wal watch", "it runs a replica; it does not know who asks"},
-	"server":  {"auth command machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
+	"node":    {"auth batch command lease machine member mvcc replica store wal watch", "it runs a replica; it does not know who asks"},
+	"chore":   {"auth command lease machine node", "it does a leader's duties through the node, like any other proposer"},
+	"server":  {"auth command lease machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
 
-	"inspect": {"auth batch command config datadir machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"inspect": {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"holdfast": {"auth batch command config datadir machine member mvcc node replica server store tlsconf wal watch",
+	"holdfast": {"auth batch chore command config datadir machine member mvcc node replica server store tlsconf wal watch",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
