@@ -111,6 +111,11 @@ func (s *Server) stream(m *method, h grpc.StreamHandler) grpc.StreamHandler {
 		if err := s.admit(stream.Context(), m, &s.streamVersions); err != nil {
 			return err
 		}
+		end, err := s.streams.begin(stream.Context())
+		if err != nil {
+			return err
+		}
+		defer end()
 		return h(srv, &countedStream{ServerStream: stream, counts: &m.counts})
 	}
 }

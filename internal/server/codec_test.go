@@ -3,14 +3,19 @@ package server
 import (
 	"bytes"
 	"context"
-	"google.golang.org/grpc"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
+
+	"holdfast/internal/servertest"
 )
 
 // A frame is exactly the message, and a copy of its own.
@@ -96,18 +101,26 @@ func TestRelease(t *testing.T) {
 // A large answer that the client does not read is given back when the call is cancelled and when the connection
 // breaks, so that clients that go away cannot use up the store's budget.
 func TestReleaseWithoutAReader(t *testing.T) {
-	for _, how := range []string{"cancel", "disconnect", "stop"} {
+	ca := servertest.NewAuthority(t)
+	_, secure := newSecured(t, ca, Options{}, false)
+	for _, how := range []string{"cancel", "disconnect", "stop", "cancel over TLS", "disconnect over TLS", "stop over TLS"} {
+		how, overTLS := strings.CutSuffix(how, " over TLS")
 		released := make(chan struct{}, 2)
 		handler := func(_ any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			return &answer{body: make([]byte, 8<<20), release: tie(ctx, func() { released <- struct{}{} })}, nil
 		}
-		g := grpc.NewServer(grpc.ForceServerCodecV2(new(Codec)))
+		g := grpc.NewServer(grpc.ForceServerCodecV2(new(Codec)), grpc.Creds(settled{}))
 		g.RegisterService(&grpc.ServiceDesc{ServiceName: "a", HandlerType: (*any)(nil),
 			Methods: []grpc.MethodDesc{{MethodName: "B", Handler: handler}}}, t)
-		split, _ := splitting(t, 100, nil)
+		change, trust := func(*splitter) {}, insecure.NewCredentials()
+		if overTLS {
+			change = func(s *splitter) { s.secure, s.plain = secure, false }
+			trust = credentials.NewTLS(ca.Client())
+		}
+		split, _ := splitting(t, 100, change)
 		served := make(chan error, 1)
 		go func() { served <- g.Serve(split.grpc) }()
-		conn := dial(t, split.base.Addr().String())
+		conn := dial(t, split.base.Addr().String(), grpc.WithTransportCredentials(trust))
 		ctx, cancel := context.WithCancel(timeout(t))
 		stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/a/B")
 		if err != nil {

@@ -12,9 +12,8 @@ import (
 // those whose first bytes have not come.
 //
 //	L1  It never holds more than room connections, nor more than share of one address.
-//	L2  When it is full for a newcomer, the one that keeps us waiting the longest has to go: one that has not said
-//	    enough to be answered at once, one that has been answered after answeredGrace. One that waits for us never
-//	    has to go, so that a rush of honest clients only queues.
+//	L2  When it is full for a newcomer, the one that keeps us waiting the longest has to go, once our
+//	    patience is at its end. One that waits for us never has to go, so that a rush of honest clients only queues.
 //	L3  The work of handshakes, which clients can cause cheaply, is done for as many at a time as there are processors:
 //	    the others wait their turn, and calls under way keep theirs.
 type lobby struct {
@@ -25,10 +24,11 @@ type lobby struct {
 
 	mu struct {
 		sync.Mutex
-		closed  bool
-		guests  int
-		of      map[netip.Addr]int // guests by address
-		waiting list.List          // of *guest, those that we wait for, the longest waiting first
+		closed   bool
+		patience time.Duration
+		guests   int
+		of       map[netip.Addr]int // guests by address
+		waiting  list.List          // of *guest, those that we wait for, the longest waiting first
 	}
 }
 
@@ -44,11 +44,19 @@ type guest struct {
 	outside  bool          // it has left or was shown out
 }
 
-// answeredGrace is how long a client that we have answered may keep us waiting while others want its place.
-const answeredGrace = time.Second
+// Bounds of how long a client may keep us waiting while others want its place; one that has been answered gets at
+// least answeredPatience. Patience shrinks with each one that is shown out and grows with each that makes up its mind:
+// in a rush of honest clients, which make each other slow, hardly anybody is shown out, and silent ones in great
+// number are soon.
+const (
+	leastPatience    = 20 * time.Millisecond
+	answeredPatience = 500 * time.Millisecond
+	mostPatience     = 2 * time.Second
+)
 
 func newLobby(room, share, workers int) *lobby {
 	l := &lobby{room: room, share: share, turns: make(chan struct{}, workers), left: make(chan struct{}, 1)}
+	l.mu.patience = mostPatience
 	l.mu.of = map[netip.Addr]int{}
 	return l
 }
@@ -65,7 +73,7 @@ func (l *lobby) enter(conn net.Conn, done <-chan struct{}) *guest {
 		if !open {
 			return nil
 		}
-		again := time.NewTimer(answeredGrace / 10)
+		again := time.NewTimer(leastPatience)
 		select {
 		case <-l.left:
 		case <-again.C:
@@ -102,14 +110,23 @@ func (l *lobby) tryEnter(g *guest) (in, open bool) {
 func (l *lobby) showOut(now time.Time, of netip.Addr) bool {
 	for e := l.mu.waiting.Front(); e != nil; e = e.Next() {
 		g := e.Value.(*guest)
-		if of.IsValid() && g.from != of || g.answered && now.Sub(g.since) < answeredGrace {
+		if of.IsValid() && g.from != of || now.Sub(g.since) < l.patience(g) {
 			continue
 		}
 		l.forget(g)
+		l.mu.patience = max(l.mu.patience/2, leastPatience)
 		_ = g.conn.Close() // its own goroutine sees it closed and ends
 		return true
 	}
 	return false
+}
+
+// patience is how long g may keep us waiting while others want its place.
+func (l *lobby) patience(g *guest) time.Duration {
+	if g.answered {
+		return max(l.mu.patience, answeredPatience)
+	}
+	return l.mu.patience
 }
 
 // forget takes g off the books.
@@ -128,10 +145,14 @@ func (l *lobby) forget(g *guest) {
 	}
 }
 
-// leave is called when g is no longer undecided. It reports whether g had been shown out before.
-func (l *lobby) leave(g *guest) (shownOut bool) {
+// leave is called when g is no longer undecided; decided says that it is clear what it wants. It reports whether g had
+// been shown out before.
+func (l *lobby) leave(g *guest, decided bool) (shownOut bool) {
 	l.mu.Lock()
 	shownOut = g.outside
+	if decided {
+		l.mu.patience = min(l.mu.patience+l.mu.patience/4, mostPatience)
+	}
 	l.forget(g)
 	l.mu.Unlock()
 	l.tell()

@@ -25,6 +25,7 @@ type Options struct {
 	MinLeaseTTL          int64  // in seconds; a shorter one is raised to it; default 2, as etcd's with its defaults
 	MaxConcurrentStreams uint32 // of one connection; default no limit
 	MaxConnections       int    // of one listener; default what the limit of open files leaves, at most 65,536
+	MaxStreams           int    // streaming calls of all connections; default 65,536
 
 	KeepAliveMinTime  time.Duration // a client that pings more often is cut off; default 5 s
 	KeepAliveInterval time.Duration // a quiet client is pinged after so long; default 2 h
@@ -63,6 +64,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MinLeaseTTL, 2)
 	setDefault(&o.MaxConcurrentStreams, 1<<32-1)
 	setDefault(&o.MaxConnections, defaultConnections())
+	setDefault(&o.MaxStreams, 1<<16)
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)
 	setDefault(&o.KeepAliveInterval, 2*time.Hour)
 	setDefault(&o.KeepAliveTimeout, 20*time.Second)

@@ -281,6 +281,35 @@ func TestGHSA_6vch_q96h_7gc3(t *testing.T) {
 	}
 }
 
+// A rush of honest clients, more than the lobby takes of one address, only queues (L2).
+func TestRushOfHonestClients(t *testing.T) {
+	s := serveTLS(t, Options{}, false, false)
+	config := s.ca.Client()
+	errs := make(chan error)
+	const clients = undecidedShare * 5 / 2
+	for range clients {
+		go func() {
+			conn, err := tls.Dial("tcp", s.address, config)
+			if err == nil {
+				_ = conn.Close()
+			}
+			errs <- err
+		}()
+	}
+	failed := 0
+	for range clients {
+		if err := <-errs; err != nil {
+			failed++
+			if failed == 1 {
+				t.Errorf("a client is turned away: %v", err)
+			}
+		}
+	}
+	if failed > 0 {
+		t.Errorf("%d of %d clients are turned away", failed, clients)
+	}
+}
+
 // A handshake that is not finished in time is cut off, also when the client goes on saying a little.
 func TestHandshakeDeadline(t *testing.T) {
 	ca := servertest.NewAuthority(t)

@@ -9,7 +9,8 @@
 //  3. Every refusal that a client sees comes from the one table in errors.go, with etcd's code and text.
 //  4. A handler that panics stops the member and is never answered. No bytes from a socket make one panic.
 //  5. Everything read from a socket has a bound: the size of a request and of its headers, the streams of a
-//     connection, the connections, and the time that a silent connection may take.
+//     connection and of all, the connections, the unfinished handshakes, and the time that a silent connection may
+//     take. Of connections and streams one address may have three quarters.
 //
 // Services are registered through grpc.ServiceRegistrar with handlers that carry their own checks, counts and
 // recovery, so that they work behind any transport that uses Codec. The requests and responses of the KV service
@@ -96,6 +97,7 @@ type Server struct {
 	unaryVersions  clientVersions
 	streamVersions clientVersions
 	registrations  []registration
+	streams        *streams
 	grpcHealth     *health.Server
 	health         *healthChecks
 	stopping       chan struct{} // closed when streams without an end of their own are to end
@@ -116,6 +118,7 @@ func New(n Node, o Options) *Server {
 		codec:      new(Codec),
 		passwords:  newPasswords(o.BcryptCost),
 		grpcHealth: health.NewServer(),
+		streams:    newStreams(o.MaxStreams),
 		stopping:   make(chan struct{}),
 	}
 	s.grpcHealth.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
@@ -147,7 +150,8 @@ const grpcOverheadBytes = 512 << 10
 
 // Settings of the transport that are no flags of etcd's.
 const (
-	maxHeaderListBytes = 1 << 20
+	maxHeaderListBytes = 64 << 10 // compression makes a large header cheap for who sends it
+	maxStreamsOfOne    = 1 << 16  // calls of one connection; also those whose request has not come yet count
 	handshakeTimeout   = 10 * time.Second
 	transportBuffer    = 32 << 10
 )
@@ -157,7 +161,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.ForceServerCodecV2(s.codec),
 		grpc.MaxRecvMsgSize(s.o.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(s.o.MaxConcurrentStreams),
+		grpc.MaxConcurrentStreams(min(s.o.MaxConcurrentStreams, maxStreamsOfOne)),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{

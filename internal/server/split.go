@@ -52,8 +52,8 @@ type splitter struct {
 
 const (
 	undecidedTimeout = 10 * time.Second
-	maxUndecided     = 1024
-	undecidedShare   = maxUndecided / 2 // of one address
+	maxUndecided     = 2048
+	undecidedShare   = maxUndecided / 4 * 3 // of one address
 )
 
 // clientPreface is the beginning of what every HTTP/2 client says first (RFC 9113, section 3.4), and handshakeRecord
@@ -159,7 +159,7 @@ func (s *splitter) decide(conn *connection, g *guest, within bool) {
 	defer s.work.Done()
 	_ = conn.SetDeadline(time.Now().Add(s.undecidedTimeout))
 	to, err := s.hear(conn, g)
-	shownOut := s.lobby.leave(g)
+	shownOut := s.lobby.leave(g, err == nil)
 	if err != nil {
 		if shownOut {
 			err = errShownOut
