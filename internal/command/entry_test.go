@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"holdfast/internal/kind"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -18,6 +20,12 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
 func entries() map[string]Entry {
 	return map[string]Entry{
 		"entry-v1-empty": {Elapsed: 1, Wall: -1},
+		"entry-v1-leases": {Elapsed: 2500000000, Wall: 1760000001000000000, Commands: []Command{
+			{Kind: KindLeaseGrant, Origin: Origin{Member: 1, Boot: 2, Sequence: 3}, Payload: AppendLeaseGrant(nil, &LeaseGrant{ID: -5, TTL: 60})},
+			{Kind: KindLeaseRevoke, Origin: Origin{Member: 1, Boot: 2, Sequence: 4}, Payload: AppendLeaseRevoke(nil, &LeaseRevoke{ID: -5})},
+			{Kind: KindLeaseRenew, Origin: Origin{Member: 1, Boot: 2, Sequence: 5}, Payload: AppendLeaseRenew(nil, &LeaseRenew{IDs: []kind.LeaseID{7, 0, -1}})},
+			{Kind: KindLeaseExpire, Origin: Origin{Member: 1, Boot: 2, Sequence: 6}, Payload: AppendLeaseExpire(nil, &LeaseExpire{IDs: []kind.LeaseID{1 << 62}})},
+		}},
 		"entry-v1": {Elapsed: 1500000000, Wall: 1760000000123456789, Commands: []Command{
 			{Kind: KindPut, Origin: Origin{Member: 0x8e9e05c52164694d, Boot: 3, Sequence: 1},
 				Payload: AppendPut(nil, &Put{Key: []byte("k"), Value: []byte("v"), PrevKV: true})},
