@@ -99,12 +99,16 @@ func eventLen(e *mvcc.Event, before bool) (size, prev int) {
 	if e.Deleted {
 		size += 2
 	}
-	if before && e.Before.Exists() {
+	if before && e.Before.Exists() && !creates(e) {
 		prev = len(e.Before.Encoded)
 		size += 1 + uvarintLen(prev) + prev
 	}
 	return size, prev
 }
+
+// creates reports whether e makes its key new. It may have existed before the revision, if the same transaction deleted
+// it first; then the delete shows the version before, and the put shows none, as with every key that is new.
+func creates(e *mvcc.Event) bool { return !e.Deleted && e.Row.Create == e.Row.Mod }
 
 func uvarintLen(n int) int {
 	size := 1
