@@ -17,6 +17,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -240,6 +241,18 @@ func TestAdvisoryCVE_2026_33413_MethodsWithoutCheck(t *testing.T) {
 			t.Errorf("%s has a policy and is not registered", name)
 		}
 	}
+	// What is open to more than the root role or the holders of permissions, written down a second time.
+	open := map[string]policy{
+		"/etcdserverpb.Auth/AuthStatus": anybody, "/etcdserverpb.Auth/Authenticate": public,
+		"/grpc.health.v1.Health/Check": public, "/grpc.health.v1.Health/Watch": public, "/grpc.health.v1.Health/List": public,
+		"/etcdserverpb.Lease/LeaseGrant": anyUser, "/etcdserverpb.Cluster/MemberList": anyUser,
+		"/etcdserverpb.Maintenance/Alarm": anyUser, "/etcdserverpb.Maintenance/Status": anyUser,
+	}
+	for _, m := range s.methods {
+		if want, is := open[m.full]; (m.policy == public || m.policy == anybody || m.policy == anyUser) != is || is && m.policy != want {
+			t.Errorf("%s has policy %d, want %d", m.full, m.policy, want)
+		}
+	}
 	revision := w.node.machine.State().Revision
 	for _, m := range s.methods {
 		err := w.call(w.as(""), m)
@@ -386,7 +399,11 @@ func TestAdvisoryCVE_2020_15115_EmptyPassword(t *testing.T) {
 	w.allowed("change", err)
 	_, err = w.auth.UserChangePassword(w.as("root"), &pb.AuthUserChangePasswordRequest{Name: "certificate", Password: "x"})
 	w.allowed("change", err)
-	for _, name := range []string{"empty", "certificate", "alice", "nobody", ""} {
+	hash, err := bcrypt.GenerateFromPassword(nil, 4)
+	w.allowed("hash", err)
+	_, err = w.auth.UserAdd(w.as("root"), &pb.AuthUserAddRequest{Name: "brought", HashedPassword: base64.StdEncoding.EncodeToString(hash)})
+	w.allowed("add", err)
+	for _, name := range []string{"empty", "certificate", "alice", "nobody", "", "brought"} {
 		for _, password := range []string{"", "x", "nobody"} {
 			_, err := w.auth.Authenticate(timeout(t), &pb.AuthenticateRequest{Name: name, Password: password})
 			w.denied(fmt.Sprintf("%q with %q", name, password), err, "authentication failed, invalid user ID or password")
