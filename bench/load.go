@@ -42,8 +42,14 @@ func value(r *rand.Rand) []byte {
 	return noise[at : at+valueBytes]
 }
 
+// An api is what a client of a load calls.
+type api struct {
+	pb.KVClient
+	pb.LeaseClient
+}
+
 // A client performs the n-th operation of a load.
-type client func(ctx context.Context, kv pb.KVClient, r *rand.Rand, n int) error
+type client func(ctx context.Context, kv api, r *rand.Rand, n int) error
 
 // A load is a number of operations that clients share.
 type load struct {
@@ -79,7 +85,8 @@ func (l load) run(ctx context.Context, v *server) (outcome, error) {
 	var wait sync.WaitGroup
 	for c := range l.clients {
 		wait.Go(func() {
-			kv := pb.NewKVClient(connections[c%len(connections)])
+			conn := connections[c%len(connections)]
+			kv := api{pb.NewKVClient(conn), pb.NewLeaseClient(conn)}
 			r := rand.New(rand.NewPCG(uint64(c), 3))
 			for ctx.Err() == nil {
 				n := int(next.Add(1)) - 1
@@ -107,7 +114,7 @@ func (l load) run(ctx context.Context, v *server) (outcome, error) {
 func puts(clients, operations int) load {
 	order := rand.New(rand.NewPCG(4, 5)).Perm(operations)
 	keys := max(1, operations/2)
-	return load{clients, operations, func(ctx context.Context, kv pb.KVClient, r *rand.Rand, n int) error {
+	return load{clients, operations, func(ctx context.Context, kv api, r *rand.Rand, n int) error {
 		_, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(order[n] % keys), Value: value(r)})
 		return err
 	}}
@@ -115,7 +122,7 @@ func puts(clients, operations int) load {
 
 // fillUp writes each of the keys once, in random order.
 func fillUp(keys int) load {
-	return load{200, keys, func(ctx context.Context, kv pb.KVClient, r *rand.Rand, n int) error {
+	return load{200, keys, func(ctx context.Context, kv api, r *rand.Rand, n int) error {
 		_, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(n), Value: value(r)})
 		return err
 	}}
@@ -123,7 +130,7 @@ func fillUp(keys int) load {
 
 // gets reads keys by chance.
 func gets(clients, operations, keys int, serializable bool) load {
-	return load{clients, operations, func(ctx context.Context, kv pb.KVClient, r *rand.Rand, _ int) error {
+	return load{clients, operations, func(ctx context.Context, kv api, r *rand.Rand, _ int) error {
 		key := keyOf(r.IntN(keys))
 		a, err := kv.Range(ctx, &pb.RangeRequest{Key: key, Serializable: serializable})
 		if err == nil && len(a.Kvs) != 1 {
@@ -135,7 +142,7 @@ func gets(clients, operations, keys int, serializable bool) load {
 
 // lists reads all keys in one answer.
 func lists(clients, operations, keys int) load {
-	return load{clients, operations, func(ctx context.Context, kv pb.KVClient, _ *rand.Rand, _ int) error {
+	return load{clients, operations, func(ctx context.Context, kv api, _ *rand.Rand, _ int) error {
 		a, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte("/bench/"), RangeEnd: []byte("/bench0")})
 		if err == nil && len(a.Kvs) != keys {
 			err = fmt.Errorf("a list has %d keys instead of %d", len(a.Kvs), keys)
@@ -146,7 +153,7 @@ func lists(clients, operations, keys int) load {
 
 // objects writes as Kubernetes does: each operation creates an object, updates it twice and deletes it, in four transactions.
 func objects(clients, operations int) load {
-	return load{clients, operations, func(ctx context.Context, kv pb.KVClient, r *rand.Rand, n int) error {
+	return load{clients, operations, func(ctx context.Context, kv api, r *rand.Rand, n int) error {
 		key := keyOf(n)
 		revision := int64(0)
 		for step := range transactionsPerObject {

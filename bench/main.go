@@ -9,6 +9,7 @@
 //	B3  Memory is VmRSS, after the load and after reads over all keys.
 //	B4  fdatasync is the median for 4 KiB into a preallocated, written file on the same disk, interleaved with the puts it is compared with.
 //	B5  Keys come in random order; half of the puts overwrite. Values are 256 bytes that do not compress.
+//	    Watchers share streams, a hundred of them one, and streams connections, ten of them one; what comes over them is counted without being decoded.
 //	B6  Every row prints the figures of both beside the ratio, and the mark of marks.json beside that.
 //
 // The machine should do nothing else meanwhile. See -help.
@@ -58,18 +59,33 @@ type scale struct {
 	Keys       int           `json:"keys"`               // keys of the memory and restart rows
 	Reading    time.Duration `json:"readingNanoseconds"` // reads over all keys before the second look at memory
 	Settle     time.Duration `json:"settleNanoseconds"`  // the longest wait for background work
+
+	Watchers int           `json:"watchers"`           // of one key
+	Fans     int           `json:"fans"`               // puts to that key
+	Own      int           `json:"own"`                // watchers of own keys
+	OwnPuts  int           `json:"ownPuts"`            // puts to those
+	Behind   int           `json:"behind"`             // revisions that a watcher has missed
+	Laggards int           `json:"laggards"`           // watchers that read all of them
+	Leases   int           `json:"leases"`             // alive at once
+	Horizon  time.Duration `json:"horizonNanoseconds"` // in which leases are granted that end at its end
 }
 
 var (
-	fullScale  = scale{100_000, 5_000, 100_000, 10_000, 500, 1_000_000, time.Minute, 60 * time.Second}
-	shortScale = scale{10_000, 500, 10_000, 10_000, 30, 30_000, 2 * time.Second, 3 * time.Second}
+	fullScale = scale{
+		Operations: 100_000, Single: 5_000, Preload: 100_000, List: 10_000, Lists: 500, Keys: 1_000_000, Reading: time.Minute, Settle: time.Minute,
+		Watchers: 1000, Fans: 500, Own: 10_000, OwnPuts: 20_000, Behind: 100_000, Laggards: 10, Leases: 100_000, Horizon: time.Minute,
+	}
+	shortScale = scale{
+		Operations: 10_000, Single: 500, Preload: 10_000, List: 10_000, Lists: 30, Keys: 30_000, Reading: 2 * time.Second, Settle: 3 * time.Second,
+		Watchers: 1000, Fans: 50, Own: 2000, OwnPuts: 4000, Behind: 20_000, Laggards: 5, Leases: 2000, Horizon: 6 * time.Second,
+	}
 )
 
 func parse(args []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&s.rows, "rows", "all", "rows to run, separated by commas: "+strings.Join(rowNames(), ", "))
-	flags.BoolVar(&s.short, "short", false, "little work, in under three minutes; the figures say little")
+	flags.BoolVar(&s.short, "short", false, "little work, in about five minutes; the figures say little")
 	flags.BoolVar(&s.json, "json", false, "print JSON instead of a table")
 	flags.IntVar(&s.repeats, "repeats", 0, "how often each row runs, holdfast and etcd in turn; medians are printed (default 3, 1 with -short)")
 	flags.StringVar(&s.dir, "dir", os.TempDir(), "where the data goes; its disk is measured, so it must not be a memory file system")

@@ -72,6 +72,7 @@ const (
 // settle waits until the process is idle, or for the given time at most, and returns the processor time at the end.
 func settle(ctx context.Context, pid int, atMost time.Duration) (time.Duration, error) {
 	deadline := time.Now().Add(atMost)
+	look := min(idleFor, atMost)
 	for {
 		before, err := cpuTime(pid)
 		if err != nil {
@@ -80,13 +81,13 @@ func settle(ctx context.Context, pid int, atMost time.Duration) (time.Duration, 
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-time.After(idleFor):
+		case <-time.After(look):
 		}
 		after, err := cpuTime(pid)
 		if err != nil {
 			return 0, err
 		}
-		if float64(after-before) < idleShare*float64(idleFor) || time.Now().After(deadline) {
+		if float64(after-before) < idleShare*float64(look) || time.Now().After(deadline) {
 			return after, nil
 		}
 	}

@@ -17,12 +17,13 @@ var marksFile []byte
 // fdatasyncMetric is the metric of put-1 that its latency is held against.
 const fdatasyncMetric = "fdatasync 4 KiB p50"
 
-// A mark is what a metric of a row shall reach: a ratio to etcd, a time, or the rule that AtMost tells.
+// A mark is what a metric of a row shall reach: a ratio to etcd, a time, a value, or the rule that AtMost tells.
 type mark struct {
 	Row     string  `json:"row"`
 	Metric  string  `json:"metric"`
 	Ratio   float64 `json:"ratio,omitempty"`
 	Seconds float64 `json:"seconds,omitempty"`
+	Value   float64 `json:"value,omitempty"` // in the metric's own unit
 	AtMost  string  `json:"atMost,omitempty"`
 }
 
@@ -118,6 +119,10 @@ func (l *line) hold(m mark, fdatasync float64) {
 	if m.Seconds > 0 {
 		words = append(words, fmt.Sprintf("< %g s", m.Seconds))
 		reached = reached && l.Holdfast < m.Seconds
+	}
+	if m.Value > 0 {
+		words = append(words, fmt.Sprintf("<= %g", m.Value))
+		reached = reached && l.Holdfast <= m.Value
 	}
 	if m.AtMost != "" {
 		most := 2*fdatasync + 0.2

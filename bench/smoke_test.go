@@ -34,7 +34,8 @@ func TestSmoke(t *testing.T) {
 		systems[0].command = systems[1].command
 	}
 	s := settings{repeats: 1, scale: scale{Operations: 2000, Single: 50, Preload: 500, List: 500, Lists: 10, Keys: 2000,
-		Reading: 100 * time.Millisecond, Settle: time.Second}}
+		Reading: 100 * time.Millisecond, Settle: 200 * time.Millisecond,
+		Watchers: 150, Fans: 5, Own: 150, OwnPuts: 300, Behind: 450, Laggards: 2, Leases: 100, Horizon: 3 * time.Second}}
 	report, err := measure(context.Background(), s, dir, systems, rows)
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +46,8 @@ func TestSmoke(t *testing.T) {
 	}
 	marked := 0
 	for _, l := range lines {
-		// So little work may be done within one tick of the processor's clock.
-		if (l.Holdfast <= 0 || l.Etcd <= 0) && l.Metric != "cpu/op" {
+		// So little work may be done within one tick of the processor's clock, and within the memory that is there already.
+		if (l.Holdfast <= 0 || l.Etcd <= 0) && !strings.HasPrefix(l.Metric, "cpu") && !strings.HasPrefix(l.Metric, "memory") {
 			t.Errorf("%s, %s: %v against %v", l.Row, l.Metric, l.Holdfast, l.Etcd)
 		}
 		if l.Mark != "" {

@@ -90,7 +90,7 @@ func TestHalfOverwrite(t *testing.T) {
 	c := &counter{puts: map[string]int{}}
 	l := puts(1, n)
 	for i := range n {
-		if err := l.do(context.Background(), c, rand.New(rand.NewPCG(1, 1)), i); err != nil {
+		if err := l.do(context.Background(), api{KVClient: c}, rand.New(rand.NewPCG(1, 1)), i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,6 +127,8 @@ func TestMarks(t *testing.T) {
 		{mark{Ratio: 0.5}, 6, 10, false},
 		{mark{Ratio: 0.5, Seconds: 1}, 2, 10, false},
 		{mark{Ratio: 0.5, Seconds: 1}, 0.9, 10, true},
+		{mark{Value: 1.1}, 1.1, 2, true},
+		{mark{Value: 1.1}, 1.2, 2, false},
 		{mark{AtMost: singlePutMark}, 0.39, 10, true},
 		{mark{AtMost: singlePutMark}, 0.41, 10, false},
 	} {
