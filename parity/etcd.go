@@ -47,7 +47,8 @@ func (e *Etcd) start() error {
 	c.QuotaBackendBytes = e.settings.QuotaBytes
 	// Neither changes an answer: the first saves disk syncs that no run depends on, the others make a restart quick.
 	c.UnsafeNoFsync = true
-	c.TickMs, c.ElectionMs = 10, 100
+	c.TickMs, c.ElectionMs = tickMilliseconds, electionMilliseconds
+	c.BcryptCost, c.AuthTokenTTL = bcryptCost, tokenSeconds
 	c.LogLevel = "error"
 	c.LogOutputs = []string{filepath.Join(e.dir, "..", filepath.Base(e.dir)+".log")}
 	server, err := embed.StartEtcd(c)

@@ -66,6 +66,8 @@ func (h *Holdfast) start() error {
 		"--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 		"--initial-cluster", "default="+peer,
+		"--heartbeat-interval", strconv.Itoa(tickMilliseconds), "--election-timeout", strconv.Itoa(electionMilliseconds),
+		"--bcrypt-cost", strconv.Itoa(bcryptCost), "--auth-token-ttl", strconv.Itoa(tokenSeconds),
 		"--quota-backend-bytes", strconv.FormatInt(h.settings.QuotaBytes, 10),
 		"--log-format", "json")
 	cmd.Env = withoutSettings(os.Environ())

@@ -1,6 +1,8 @@
 package parity
 
 import (
+	"slices"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -56,6 +58,9 @@ var known = []Known{
 	},
 }
 
+// allKnown are the differences of all services.
+func allKnown() []Known { return slices.Concat(known, leaseKnown, watchKnown, authKnown) }
+
 // noSpace is given by a store at its quota; TestNoSpace provokes it.
 var noSpace = Refusal{codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"}
 
@@ -64,7 +69,7 @@ func unexcused(s *State, o Operation, left, right Answer) []Difference {
 	var found []Difference
 	for _, d := range Compare(left, right) {
 		excused := false
-		for _, k := range known {
+		for _, k := range allKnown() {
 			excused = excused || k.Excuses(s, o, d, left, right)
 		}
 		if !excused {

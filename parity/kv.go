@@ -61,7 +61,7 @@ func nextKV(r *rand.Rand, s *State) Operation {
 }
 
 func aPut(r *rand.Rand, s *State) *pb.PutRequest {
-	p := &pb.PutRequest{Key: aKey(r, s), Value: aValue(r), Lease: aLease(r), PrevKv: chance(r, 2)}
+	p := &pb.PutRequest{Key: aKey(r, s), Value: aValue(r), Lease: aLease(r, s), PrevKv: chance(r, 2)}
 	if chance(r, 8) {
 		p.IgnoreValue = true
 		if !chance(r, 4) {

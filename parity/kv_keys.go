@@ -65,9 +65,12 @@ func aLimit(r *rand.Rand, n int64) int64 {
 	return pick(r, 0, 0, 0, 1, 2, n-1, n, n+1, -1, math.MaxInt64, math.MinInt64)
 }
 
-// aLease draws a lease; leases are not granted in these runs, so that any but 0 is unknown.
-func aLease(r *rand.Rand) int64 {
-	if chance(r, 12) {
+// aLease draws a lease: mostly none, one that lives, or one that is unknown.
+func aLease(r *rand.Rand, s *State) int64 {
+	switch {
+	case len(s.Leases) > 0 && chance(r, 4):
+		return pick(r, s.Leases...)
+	case chance(r, 14):
 		return pick[int64](r, 1, -1, math.MaxInt64)
 	}
 	return 0

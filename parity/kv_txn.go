@@ -3,6 +3,7 @@ package parity
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -47,7 +48,9 @@ func anOp(r *rand.Rand, s *State, depth int, taken map[string]bool, readOnly boo
 		}
 		taken[string(p.Key)] = true
 		if !chance(r, 8) {
-			p.Lease = 0
+			if !slices.Contains(s.Leases, p.Lease) {
+				p.Lease = 0
+			}
 			if s.live(p.Key) == nil {
 				p.IgnoreValue, p.IgnoreLease = false, false
 			}

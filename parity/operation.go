@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/prototext"
@@ -24,18 +26,32 @@ type Operation struct {
 	// Method is the full name of the method, as in etcdserverpb.KV.Put; empty for a restart.
 	Method  protoreflect.FullName
 	Request proto.Message
+	// More are sent after Request on the same stream, by a method that takes several requests.
+	More []proto.Message
 	// Metadata travels with the request.
 	Metadata map[string]string
-	Restart  Restart
+	// As is the user whose token travels with the request: on each side the token that the last Authenticate as this user gave there.
+	// A user who never had one sends a token that no server made. Empty sends none.
+	As string
+	// Stream is the number of the long-lived stream that a request of Watch goes on; it is opened when needed.
+	Stream  int
+	Restart Restart
+	// Ended makes the operation a pause until these leases have ended on both sides.
+	Ended []int64
+	// Lasting is set for a grant whose lease shall come to its end by itself.
+	Lasting bool
 }
 
 // IsRestart reports whether the operation restarts both systems.
-func (o Operation) IsRestart() bool { return o.Method == "" }
+func (o Operation) IsRestart() bool { return o.Method == "" && len(o.Ended) == 0 }
 
 // Name is what the table of outcomes calls the operation.
 func (o Operation) Name() string {
 	if o.IsRestart() {
 		return o.Restart.String()
+	}
+	if o.Method == "" {
+		return "end of leases"
 	}
 	return strings.TrimPrefix(string(o.Method), "etcdserverpb.")
 }
@@ -52,10 +68,20 @@ func describe(m proto.Message) string {
 }
 
 func (o Operation) String() string {
-	if o.IsRestart() {
-		return o.Name()
+	if o.Method == "" {
+		return strings.TrimSuffix(fmt.Sprintf("%s %v", o.Name(), o.Ended), " []")
 	}
-	return o.Name() + " " + describe(o.Request)
+	text := o.Name() + " " + describe(o.Request)
+	for _, m := range o.More {
+		text += " " + describe(m)
+	}
+	if o.Stream > 0 {
+		text += fmt.Sprintf(" on stream %d", o.Stream)
+	}
+	if o.As != "" {
+		text += " as " + o.As
+	}
+	return text
 }
 
 // An Answer is everything a server said to a request: its messages in order (one for a unary method that succeeded), code and text.
@@ -64,9 +90,14 @@ type Answer struct {
 	Status   *status.Status
 }
 
-// Outcome is what the table of outcomes counts: ok, or the error's code and text.
+// Outcome is what the table of outcomes counts: ok, or the error's code and text, or why a watch is cancelled.
 func (a Answer) Outcome() string {
 	if a.Status.Code() == 0 {
+		for _, m := range a.Messages {
+			if r, ok := m.(*pb.WatchResponse); ok && r.Canceled && (r.CancelReason != "" || r.CompactRevision != 0) {
+				return codes.Canceled.String() + ": " + cmp.Or(r.CancelReason, compactedWatch)
+			}
+		}
 		return "ok"
 	}
 	return a.Status.Code().String() + ": " + a.Status.Message()
@@ -84,7 +115,7 @@ func (a Answer) String() string {
 // requestTimeout is far longer than any request takes, so that a server that hangs is a difference and not a hung test.
 const requestTimeout = 60 * time.Second
 
-// Do sends the operation's request and collects the whole answer. The operation is not a restart.
+// Do sends the operation's requests and collects the whole answer. The operation has a method, which is not Watch: its streams do not end.
 func Do(conn grpc.ClientConnInterface, o Operation) Answer {
 	method, err := findMethod(o.Method)
 	if err != nil {
@@ -100,19 +131,21 @@ func Do(conn grpc.ClientConnInterface, o Operation) Answer {
 	if err != nil {
 		panic(err)
 	}
-	if !method.IsStreamingServer() {
+	if !method.IsStreamingServer() && !method.IsStreamingClient() {
 		m := output.New().Interface()
 		if err := conn.Invoke(ctx, path, o.Request, m); err != nil {
 			return Answer{Status: status.Convert(err)}
 		}
 		return Answer{Messages: []proto.Message{m}, Status: status.New(0, "")}
 	}
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, path)
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: method.IsStreamingClient()}, path)
 	if err != nil {
 		return Answer{Status: status.Convert(err)}
 	}
-	if err := stream.SendMsg(o.Request); err != nil && !errors.Is(err, io.EOF) {
-		return Answer{Status: status.Convert(err)}
+	for _, m := range append([]proto.Message{o.Request}, o.More...) {
+		if err := stream.SendMsg(m); err != nil && !errors.Is(err, io.EOF) {
+			return Answer{Status: status.Convert(err)}
+		}
 	}
 	stream.CloseSend()
 	var answer Answer

@@ -3,10 +3,15 @@ package parity
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -24,6 +29,8 @@ type Run struct {
 	Left, Right System
 	// Services make the operations; nil means all.
 	Services []Service
+	// Patience is how long a watch may take to deliver; 0 means a time that is long for any server.
+	Patience time.Duration
 	// Trace gets every operation and the left answer, if it is not nil.
 	Trace io.Writer
 
@@ -33,9 +40,12 @@ type Run struct {
 	// Done are the operations in their order, for Shrink.
 	Done []Operation
 
-	state  *State
-	index  int
-	hashes [2]hashes
+	state      *State
+	index      int
+	hashes     [2]hashes
+	clocks     [2]clock
+	identities identities
+	watchings  watchings
 }
 
 // A Failure is an operation that the two systems answered differently, or that broke a rule of one side.
@@ -58,8 +68,16 @@ func (f Failure) String() string {
 func (r *Run) Do() error {
 	r.Outcomes, r.Failures, r.Done, r.state, r.index = Outcomes{}, nil, nil, NewState(), 0
 	r.hashes = [2]hashes{newHashes(r.Left), newHashes(r.Right)}
+	r.clocks = [2]clock{newClock(r.Left), newClock(r.Right)}
+	r.identities, r.watchings = newIdentities(), newWatchings(r.Patience)
+	defer r.watchings.closeAll(r.state)
 	if r.Services == nil {
 		r.Services = services
+	}
+	if slices.ContainsFunc(r.Services, func(s Service) bool { return s.Name == watchServiceName }) {
+		if done := r.watchEverything(); done {
+			return nil
+		}
 	}
 	for _, service := range r.Services {
 		for _, corner := range service.Corners {
@@ -73,7 +91,7 @@ func (r *Run) Do() error {
 	source := rand.New(rand.NewPCG(r.Seed, 0))
 	for range r.Operations {
 		o := draw(source, r.Services, r.state)
-		if r.RestartEvery > 0 && source.IntN(r.RestartEvery) == 0 {
+		if r.RestartEvery > 0 && source.IntN(r.RestartEvery) == 0 && len(r.state.Queue) == 0 {
 			o = Operation{Restart: pick(source, Clean, Kill)}
 		}
 		if done, err := r.step("drawn", o); done || err != nil {
@@ -90,47 +108,147 @@ func (r *Run) Do() error {
 	return nil
 }
 
-// step executes one operation on both systems and compares. It reports whether the run has seen enough.
+// step executes one operation on both systems, compares the answers, and then all that the operation may have changed. It reports whether
+// the run has seen enough.
 func (r *Run) step(title string, o Operation) (done bool, err error) {
 	defer func() { r.index++ }()
 	r.Done = append(r.Done, o)
-	if o.IsRestart() {
-		if err := r.both(func(_ int, s System) error { return s.Restart(o.Restart) }); err != nil {
-			return true, fmt.Errorf("seed %d, operation %d: %w", r.Seed, r.index, err)
-		}
-		r.Outcomes.add(o.Name(), "ok", "ok")
-	} else {
-		done, left, right := r.compare(title, o)
+	switch {
+	case o.IsRestart():
+		done, err = r.restart(o.Restart)
+	case o.Method == "":
+		done, err = r.awaitEnds(o)
+	default:
+		var left, right Answer
+		done, left, right = r.compare(title, o)
 		r.Outcomes.add(o.Name(), left.Outcome(), right.Outcome())
 		if r.Trace != nil {
 			fmt.Fprintf(r.Trace, "%d (%s): %s\n    %s\n", r.index, title, o, left)
 		}
-		if done {
-			return true, nil
+		if o.passes() && left.Status.Code() == 0 && right.Status.Code() == 0 {
+			r.endAtOnce(o, left, right)
 		}
 	}
-	if !o.mayWrite() {
-		return false, nil
+	if done || err != nil {
+		return true, err
 	}
-	done, _, _ = r.compare(title+", the state after "+o.String(), readAll())
-	return done, nil
+	return r.compareState(title+", the state after "+o.String(), o), nil
+}
+
+// compareState compares what an operation may have changed: keys, leases, users and roles, and what the watches delivered.
+func (r *Run) compareState(title string, o Operation) (done bool) {
+	if o.endsReader() && r.state.AuthEnabled {
+		done, _, _ = r.compare("the run authenticates again after "+o.String(), r.identities.asReader())
+	}
+	look := func(o Operation) (left Answer, ok bool) {
+		o.As = r.state.reader()
+		var enough bool
+		enough, left, _ = r.compare(title, o)
+		done = done || enough
+		return left, len(left.Messages) == 1
+	}
+	if o.mayWrite() {
+		look(readAll())
+	}
+	if o.changesLeases() && !done {
+		for _, l := range r.state.readLeases() {
+			look(l)
+		}
+	}
+	if o.changesAuth() && !done {
+		readAuth(look)
+	}
+	return done || r.settleWatches(title)
+}
+
+// restart ends the long-lived streams and both systems, starts these again, lets the users authenticate again, and goes on with the watches at
+// the next revision.
+func (r *Run) restart(how Restart) (done bool, err error) {
+	before := r.watchings.streams
+	r.watchings.streams = map[int]*watching{}
+	for _, stream := range before {
+		for _, end := range stream.ends {
+			end.close()
+		}
+	}
+	clear(r.state.Watches)
+	if err := r.both(func(_ int, s System) error { return s.Restart(how) }); err != nil {
+		return true, fmt.Errorf("seed %d, operation %d: %w", r.Seed, r.index, err)
+	}
+	r.Outcomes.add(Operation{Restart: how}.Name(), "ok", "ok")
+	if r.state.AuthEnabled {
+		for _, o := range r.identities.again() {
+			if done, _, _ := r.compare("users authenticate again after "+how.String(), o); done {
+				return true, nil
+			}
+		}
+	}
+	for _, number := range slices.Sorted(maps.Keys(before)) {
+		if number == identityStream {
+			continue
+		}
+		for _, id := range before[number].ids() {
+			request := before[number].watches[id].request
+			request.WatchId, request.StartRevision = id, max(request.StartRevision, r.state.Revision+1)
+			o := watchOn(number, request)
+			o.As = r.state.reader()
+			if done, _, _ := r.compare("watches go on after "+how.String(), o); done {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// watchEverything opens the reference watch.
+func (r *Run) watchEverything() (done bool) {
+	if done, _, _ = r.compare("at the start", readAll()); done {
+		return true
+	}
+	r.watchings.complete = r.state.Revision + 1
+	done, _, _ = r.compare("at the start", watchOn(referenceStream, everythingWatched()))
+	return done
+}
+
+// awaitEnds waits until leases have ended on both sides.
+func (r *Run) awaitEnds(o Operation) (done bool, err error) {
+	err = r.both(func(side int, s System) error {
+		return awaitEnd(s, o.Ended, func(o Operation) Operation { return r.identities.with(side, with(r.state.reader(), o)) })
+	})
+	for _, id := range o.Ended {
+		r.state.forgetLease(id, Answer{})
+	}
+	return err != nil, err
+}
+
+// endAtOnce revokes a lease that must not outlive its step, on each side by the id that it has there. What comes of it is not compared: a
+// machine that stalls for a second may have let the lease come to its end.
+func (r *Run) endAtOnce(o Operation, left, right Answer) {
+	answers := [2]Answer{left, right}
+	r.both(func(side int, s System) error {
+		id := answers[side].Messages[0].(*pb.LeaseGrantResponse).ID
+		Do(s.Conn(), r.identities.with(side, with(r.state.reader(), revoke(id))))
+		return nil
+	})
 }
 
 // compare sends one request to both systems and records what differs. It reports whether the run has seen enough, and the answers.
 func (r *Run) compare(title string, o Operation) (done bool, left, right Answer) {
-	var answers [2]Answer
-	r.both(func(side int, s System) error {
-		answers[side] = Do(s.Conn(), o)
-		return nil
-	})
-	left, right = answers[0], answers[1]
+	asked := time.Now()
 	var reasons []string
+	answers, err := r.ask(o)
+	if err != nil {
+		reasons = append(reasons, err.Error())
+	}
+	left, right = answers[0], answers[1]
 	for _, d := range unexcused(r.state, o, left, right) {
 		reasons = append(reasons, d.String())
 	}
 	for side, s := range []System{r.Left, r.Right} {
 		reasons = append(reasons, ownRules(s.Name(), &r.hashes[side], r.state, o, answers[side])...)
+		reasons = append(reasons, r.clocks[side].rules(s.Name(), asked, r.state, o, answers[side])...)
 	}
+	r.identities.learn(o, answers)
 	r.learn(o, left)
 	if len(reasons) == 0 {
 		return false, left, right
@@ -139,10 +257,40 @@ func (r *Run) compare(title string, o Operation) (done bool, left, right Answer)
 	return len(r.Failures) >= max(1, r.MaxFailures), left, right
 }
 
-func (r *Run) learn(o Operation, a Answer) {
-	if o.Method == rangeMethod && proto.Equal(o.Request, readAll().Request) {
-		r.state.learn(a)
+// ask makes a request on both sides. The error is that of a stream which could not be opened.
+func (r *Run) ask(o Operation) (answers [2]Answer, err error) {
+	do := func(side int, s System) Answer { return Do(s.Conn(), r.identities.with(side, o)) }
+	if o.Method == watchMethod {
+		none := Answer{Status: status.New(codes.OK, "")}
+		if o.isClosing() {
+			r.watchings.close(o.Stream, r.state)
+			return [2]Answer{none, none}, nil
+		}
+		if o.Stream != identityStream {
+			o.As = r.state.reader()
+		}
+		stream, err := r.watchings.open(o.Stream, o.As, r)
+		if err != nil {
+			return [2]Answer{none, none}, err
+		}
+		do = func(side int, _ System) Answer { return r.watchings.do(stream, side, o, r.state) }
 	}
+	r.both(func(side int, s System) error {
+		answers[side] = do(side, s)
+		return nil
+	})
+	return answers, nil
+}
+
+func (r *Run) learn(o Operation, a Answer) {
+	switch {
+	case o.Method == rangeMethod && proto.Equal(o.Request, readAll().Request):
+		r.state.learn(a)
+	case o.Method == watchMethod && !o.isClosing():
+		r.watchings.learn(o.Stream, o, a, r.state)
+	}
+	r.state.learnLease(o, a)
+	r.state.learnAuth(o, a)
 	if t, ok := o.Request.(*pb.TxnRequest); ok {
 		r.state.learnTxn(t, a)
 	}
@@ -172,7 +320,7 @@ func (r *Run) both(f func(side int, s System) error) error {
 // mayWrite reports whether the state has to be read again after the operation.
 func (o Operation) mayWrite() bool {
 	switch o.Method {
-	case "", putMethod, deleteMethod, txnMethod:
+	case "", putMethod, deleteMethod, txnMethod, revokeMethod:
 		return true
 	}
 	return false

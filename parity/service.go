@@ -34,10 +34,15 @@ type Refusal struct {
 func (r Refusal) outcome() string { return r.Code.String() + ": " + r.Text }
 
 // services are the parts of the API that runs cover.
-var services = []Service{kvService, maintenanceService, clusterService}
+var services = []Service{kvService, maintenanceService, clusterService, watchService, leaseService, authService}
 
-// draw picks one of the services by weight and lets it make an operation.
+// draw takes the next operation from the queue, or picks one of the services by weight and lets it make an operation.
 func draw(r *rand.Rand, services []Service, s *State) Operation {
+	if len(s.Queue) > 0 {
+		o := s.Queue[0]
+		s.Queue = s.Queue[1:]
+		return o
+	}
 	total := 0
 	for _, service := range services {
 		total += service.Weight
@@ -45,7 +50,15 @@ func draw(r *rand.Rand, services []Service, s *State) Operation {
 	n := r.IntN(total)
 	for _, service := range services {
 		if n -= service.Weight; n < 0 {
-			return decorate(r, service.Next(r, s))
+			o := decorate(r, service.Next(r, s))
+			if s.AuthEnabled && o.As == "" {
+				o.As = someIdentity(r)
+				// What is permitted of a range that holds no key differs: see authKnown.
+				if hasInverted(o.Request) {
+					o.As = "root"
+				}
+			}
+			return o
 		}
 	}
 	panic("unreachable: weights were summed from the same list")
@@ -53,7 +66,11 @@ func draw(r *rand.Rand, services []Service, s *State) Operation {
 
 // decorate adds what any request may carry: metadata that real clients send, and fields of a later version, which servers must pass over.
 func decorate(r *rand.Rand, o Operation) Operation {
-	switch r.IntN(20) {
+	n := r.IntN(20)
+	if !o.Request.ProtoReflect().IsValid() {
+		return o
+	}
+	switch n {
 	case 0:
 		o.Metadata = map[string]string{"hasleader": "true"}
 	case 1:

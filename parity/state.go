@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
@@ -18,11 +19,22 @@ type State struct {
 	Compactions map[int64]bool
 	// Uncompactable has every revision at which compaction would break etcd: see learnTxn.
 	Uncompactable map[int64]bool
+	// Leases are those that live, in the order of their grants.
+	Leases []int64
+	// Watches has the ids that live on each long-lived stream.
+	Watches map[int][]int64
+	// AuthEnabled is whether requests need a token.
+	AuthEnabled bool
+	// Permissions has those of each role, as RoleGet showed them last.
+	Permissions map[string][]*authpb.Permission
+	// Queue are the next operations, ahead of whatever would be drawn.
+	Queue []Operation
 }
 
 // NewState is that of a store that was never written.
 func NewState() *State {
-	return &State{Revision: 1, Compacted: -1, Compactions: map[int64]bool{}, Uncompactable: map[int64]bool{}}
+	return &State{Revision: 1, Compacted: -1, Compactions: map[int64]bool{}, Uncompactable: map[int64]bool{},
+		Watches: map[int][]int64{}, Permissions: map[string][]*authpb.Permission{}}
 }
 
 // readAll is the request by which a run learns the state.
