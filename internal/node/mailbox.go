@@ -47,10 +47,3 @@ func (m *mailbox[T]) take(into []T) []T {
 	m.mu.values = into[:0]
 	return taken
 }
-
-// empty reports whether there is nothing to take.
-func (m *mailbox[T]) empty() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.mu.values) == 0
-}
