@@ -60,7 +60,6 @@ type author struct {
 	applied kind.Position
 	adopted bool
 	written map[string]*pb.Entry // every entry that was ever appended, by index and term
-	n       int                  // entries made so far
 }
 
 func newAuthor(seed uint64) *author {
