@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"holdfast/internal/auth"
@@ -196,7 +198,7 @@ func (s *Server) leaseKeepAlive(_ any, stream grpc.ServerStream) error {
 				more = false
 			}
 		}
-		if err := s.renewLeases(ctx, stream, &renew); err != nil {
+		if err := s.renewInOrder(ctx, stream, &renew); err != nil {
 			return err
 		}
 	}
@@ -208,6 +210,21 @@ func (s *Server) leaseKeepAlive(_ any, stream grpc.ServerStream) error {
 		return toStatus(ctx.Err())
 	}
 	return err
+}
+
+// renewInOrder renews leases together, and if the user may not renew all of them one after the other up to the one that
+// is refused: how they came together is chance, and must not decide which of them live on.
+func (s *Server) renewInOrder(ctx context.Context, stream grpc.ServerStream, renew *command.LeaseRenew) error {
+	err := s.renewLeases(ctx, stream, renew)
+	if status.Code(err) != codes.PermissionDenied || len(renew.IDs) == 1 {
+		return err
+	}
+	for _, id := range renew.IDs {
+		if err := s.renewLeases(ctx, stream, &command.LeaseRenew{IDs: []kind.LeaseID{id}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // renewLeases proposes one command and answers each of its leases.
