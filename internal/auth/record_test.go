@@ -117,3 +117,27 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// A dump says what each record means, and no secret.
+func TestDescribe(t *testing.T) {
+	r := golden(t)
+	want := map[string]string{
+		"ae\x00":     "authentication enabled true, auth revision 12",
+		"auhost\x00": `user "host", password false, set at auth revision 4, roles ["none" "some"]`,
+		"auroot\x00": `user "root", password true, set at auth revision 2, roles ["root"]`,
+		"arsome\x00": `role "some", type 0 on "a" to "", type 1 on "dir/" to "dir0", type 2 on "z" to "\x00"`,
+	}
+	for key, text := range want {
+		if got := Describe([]byte(key), r[key]); got != text {
+			t.Errorf("%q is described as %q, want %q", key, got, text)
+		}
+	}
+	for key, value := range r {
+		if text := Describe([]byte(key), value); strings.Contains(text, "hash-of-root") || len(text) > 200 {
+			t.Errorf("%q is described as %q", key, text)
+		}
+	}
+	if text := Describe([]byte("aeX"), []byte("no record")); !strings.Contains(text, "cannot be read") {
+		t.Error(text)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/auth"
 	"holdfast/internal/datadir"
 	"holdfast/internal/lease"
 	"holdfast/internal/machine"
@@ -153,6 +154,7 @@ func storeCommand(dataDir *string) *cobra.Command {
 				return checkStore(cmd, out, d.StoreDir())
 			}
 			return store.Inspect(vfs.Default, d.StoreDir(), out, store.Dump{Records: records, Describe: map[byte]store.Describer{
+				store.FamilyAuth:  auth.Describe,
 				store.FamilyLease: lease.Describe,
 			}})
 		}),
@@ -189,6 +191,9 @@ func checkStore(cmd *cobra.Command, out io.Writer, dir string) error {
 		fmt.Fprintf(out, "WRONG            %s\n", problem)
 	})
 	if err != nil {
+		return err
+	}
+	if _, err := auth.Open(db.DB); err != nil {
 		return err
 	}
 	leases, err := lease.Open(db)
