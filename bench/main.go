@@ -63,7 +63,6 @@ type scale struct {
 	Watchers int           `json:"watchers"`           // of one key
 	Fans     int           `json:"fans"`               // puts to that key
 	Own      int           `json:"own"`                // watchers of own keys
-	OwnPuts  int           `json:"ownPuts"`            // puts to those
 	Behind   int           `json:"behind"`             // revisions that a watcher has missed
 	Laggards int           `json:"laggards"`           // watchers that read all of them
 	Leases   int           `json:"leases"`             // alive at once
@@ -73,11 +72,11 @@ type scale struct {
 var (
 	fullScale = scale{
 		Operations: 100_000, Single: 5_000, Preload: 100_000, List: 10_000, Lists: 500, Keys: 1_000_000, Reading: time.Minute, Settle: time.Minute,
-		Watchers: 1000, Fans: 500, Own: 10_000, OwnPuts: 20_000, Behind: 100_000, Laggards: 10, Leases: 100_000, Horizon: time.Minute,
+		Watchers: 1000, Fans: 500, Own: 10_000, Behind: 100_000, Laggards: 10, Leases: 100_000, Horizon: time.Minute,
 	}
 	shortScale = scale{
 		Operations: 10_000, Single: 500, Preload: 10_000, List: 10_000, Lists: 30, Keys: 30_000, Reading: 2 * time.Second, Settle: 3 * time.Second,
-		Watchers: 1000, Fans: 50, Own: 2000, OwnPuts: 4000, Behind: 20_000, Laggards: 5, Leases: 2000, Horizon: 6 * time.Second,
+		Watchers: 1000, Fans: 50, Own: 2000, Behind: 20_000, Laggards: 5, Leases: 2000, Horizon: 6 * time.Second,
 	}
 )
 

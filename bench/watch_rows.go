@@ -41,21 +41,30 @@ func (t *trial) watched(ctx context.Context, v *server, requests []*pb.WatchCrea
 	return w, figure{"memory/watcher", "KiB", float64(after-before) / 1024 / float64(len(requests))}, nil
 }
 
-// fanned performs the load beside the watches and tells what each of the events took.
-func (t *trial) fanned(ctx context.Context, v *server, requests []*pb.WatchCreateRequest, events int, load func(*watchers) error) ([]figure, error) {
+// fanned performs the load beside the watches and tells what each of the events took. An earlier load, if there is one, is not measured,
+// but its values may be timed.
+func (t *trial) fanned(ctx context.Context, v *server, requests []*pb.WatchCreateRequest, earlier, events int, load func(w *watchers, earlier bool) error) ([]figure, error) {
 	w, memory, err := t.watched(ctx, v, requests)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, v.lastWords())
 	}
 	defer w.close()
-	before, err := cpuTime(v.pid())
+	if earlier > 0 {
+		if err := load(w, true); err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, v.lastWords())
+		}
+		if err := w.await(earlier); err != nil {
+			return nil, err
+		}
+	}
+	before, err := settle(ctx, v.pid(), t.scale.Settle)
 	if err != nil {
 		return nil, err
 	}
-	if err := load(w); err != nil {
+	if err := load(w, false); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, v.lastWords())
 	}
-	if err := w.await(events); err != nil {
+	if err := w.await(earlier + events); err != nil {
 		return nil, err
 	}
 	after, err := settle(ctx, v.pid(), t.scale.Settle)
@@ -82,10 +91,10 @@ func watchOneKey(ctx context.Context, t *trial) ([]figure, error) {
 	for i := range requests {
 		requests[i] = &pb.WatchCreateRequest{Key: keyOf(0)}
 	}
-	return t.fanned(ctx, v, requests, t.scale.Watchers*t.scale.Fans, func(w *watchers) error {
+	return t.fanned(ctx, v, requests, 0, t.scale.Watchers*t.scale.Fans, func(w *watchers, _ bool) error {
 		n := 0
 		one := load{1, t.scale.Fans, func(ctx context.Context, kv api, r *rand.Rand, _ int) error {
-			if _, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(0), Value: stamp(r)}); err != nil {
+			if _, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(0), Value: stamp(r, true)}); err != nil {
 				return err
 			}
 			n++
@@ -96,10 +105,11 @@ func watchOneKey(ctx context.Context, t *trial) ([]figure, error) {
 	})
 }
 
-// ownPutsPerSecond is the pace of the puts to watched keys: far below what either system can do, so that delays are those of equal load.
+// ownPutsPerSecond is the pace of the puts that are timed: far below what either system can do, so that delays are those of equal load.
 const ownPutsPerSecond = 2000
 
-// watchOwnKeys has many watchers, each of a key of its own; every put is seen by one of them.
+// watchOwnKeys has many watchers, each of a key of its own; every put is seen by one of them. Delays are taken at a steady pace, and then
+// the processor's time, in which the puts are contained, from clients that put as fast as they can.
 func watchOwnKeys(ctx context.Context, t *trial) ([]figure, error) {
 	v, err := t.filled(ctx, 0)
 	if err != nil {
@@ -110,13 +120,17 @@ func watchOwnKeys(ctx context.Context, t *trial) ([]figure, error) {
 	for i := range requests {
 		requests[i] = &pb.WatchCreateRequest{Key: keyOf(i)}
 	}
-	return t.fanned(ctx, v, requests, t.scale.OwnPuts, func(*watchers) error {
-		began := time.Now()
-		many := load{100, t.scale.OwnPuts, func(ctx context.Context, kv api, r *rand.Rand, n int) error {
-			if early := time.Duration(n)*time.Second/ownPutsPerSecond - time.Since(began); early > 0 {
+	paced := t.scale.Operations / 10
+	return t.fanned(ctx, v, requests, paced, t.scale.Operations, func(_ *watchers, earlier bool) error {
+		began, number := time.Now(), t.scale.Operations
+		if earlier {
+			number = paced
+		}
+		many := load{100, number, func(ctx context.Context, kv api, r *rand.Rand, n int) error {
+			if early := time.Duration(n)*time.Second/ownPutsPerSecond - time.Since(began); earlier && early > 0 {
 				time.Sleep(early)
 			}
-			_, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(n % t.scale.Own), Value: stamp(r)})
+			_, err := kv.Put(ctx, &pb.PutRequest{Key: keyOf(n % t.scale.Own), Value: stamp(r, earlier)})
 			return err
 		}}
 		_, err := many.run(ctx, v)

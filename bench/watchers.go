@@ -40,10 +40,13 @@ type watchers struct {
 // epoch is what stamps count from.
 var epoch = time.Now()
 
-// stamp makes a value that says when it was made.
-func stamp(r *rand.Rand) []byte {
+// stamp makes a value that says when it was made, or, if it is not timed, that this does not count.
+func stamp(r *rand.Rand, timed bool) []byte {
 	v := append([]byte(nil), value(r)...)
-	binary.LittleEndian.PutUint64(v, uint64(time.Since(epoch)))
+	binary.LittleEndian.PutUint64(v, 0)
+	if timed {
+		binary.LittleEndian.PutUint64(v, uint64(time.Since(epoch)))
+	}
 	return v
 }
 
@@ -108,7 +111,9 @@ func (w *watchers) receive(stream grpc.ClientStream, number int, stamps bool) {
 			return
 		}
 		if stamps && len(a.last) >= 8 {
-			delays = append(delays, time.Since(epoch)-time.Duration(binary.LittleEndian.Uint64(a.last)))
+			if made := time.Duration(binary.LittleEndian.Uint64(a.last)); made != 0 {
+				delays = append(delays, time.Since(epoch)-made)
+			}
 		}
 		if a.created {
 			w.created.Add(1)
