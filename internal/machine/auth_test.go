@@ -22,7 +22,6 @@ type authLog struct {
 	entries [][]byte
 	leases  map[kind.LeaseID]bool
 	lease   map[string]kind.LeaseID // by key
-	allowed int
 	refused map[error]int
 	quiet   bool // users and roles change seldom
 }
