@@ -66,7 +66,11 @@ func run(args []string) int {
 	root.SetContext(context.Background())
 	err := root.Execute()
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintf(os.Stderr, "holdfast: %v; \"holdfast --help\" lists the commands\n", err)
+		said, _, _ := strings.Cut(err.Error(), "\n") // cobra's own suggestions follow, over several lines
+		if near := root.SuggestionsFor(rest[0]); len(near) > 0 {
+			said += "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		fmt.Fprintf(os.Stderr, "holdfast: %s; \"holdfast --help\" lists the commands\n", said)
 	}
 	return cli.ExitCode(err)
 }
