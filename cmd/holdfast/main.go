@@ -68,9 +68,9 @@ func run(args []string) int {
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		said, _, _ := strings.Cut(err.Error(), "\n") // cobra's own suggestions follow, over several lines
 		if near := root.SuggestionsFor(rest[0]); len(near) > 0 {
-			said += "; did you mean " + strings.Join(near, " or ") + "?"
+			said += ", did you mean " + strings.Join(near, " or ") + "?"
 		}
-		fmt.Fprintf(os.Stderr, "holdfast: %s; \"holdfast --help\" lists the commands\n", said)
+		fmt.Fprintf(os.Stderr, "holdfast: %s (\"holdfast --help\" lists the commands)\n", said)
 	}
 	return cli.ExitCode(err)
 }
