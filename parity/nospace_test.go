@@ -28,6 +28,7 @@ func TestNoSpace(t *testing.T) {
 		}
 	}
 	run := &Run{Left: left, Right: right, Services: []Service{{Name: "quota", Corners: []Corner{{"no space", steps(
+		grant(1, longTTLSeconds), grant(0, 0), grant(1, maxTTLSeconds+1), revoke(1), keepAlive(1), timeToLive(1, true),
 		put("a", "small"), put("", "the quota is looked at first"),
 		then(putOp("a", "1")), then(rangeOp("a", "")), then(deleteOp("a", "")), then(),
 		Operation{Method: alarmMethod, Request: &pb.AlarmRequest{}},

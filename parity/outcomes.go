@@ -21,6 +21,15 @@ func (t Outcomes) add(operation, left, right string) {
 	t[operation][right] = r
 }
 
+// count adds numbers of the same outcome.
+func (t Outcomes) count(operation, outcome string, left, right int) {
+	if t[operation] == nil {
+		t[operation] = map[string][2]int{}
+	}
+	n := t[operation][outcome]
+	t[operation][outcome] = [2]int{n[0] + left, n[1] + right}
+}
+
 // Missing returns the errors that the services of a run can give and that were not seen on both sides.
 func (t Outcomes) Missing(services []Service) []string {
 	var missing []string

@@ -59,7 +59,7 @@ func TestEtcdAgreesWithItself(t *testing.T) {
 func TestRunFollowsItsSeed(t *testing.T) {
 	dir := t.TempDir()
 	requests := func(name string, seed uint64) []string {
-		run := &Run{Seed: seed, Operations: 300, RestartEvery: 200,
+		run := &Run{Seed: seed, Operations: 300, RestartEvery: 200, Services: drawnOnly(),
 			Left: startEtcd(t, name, dir, DefaultSettings), Right: startEtcd(t, name+" again", dir, DefaultSettings)}
 		if err := run.Do(); err != nil || len(run.Failures) > 0 {
 			t.Fatal(err, run.Failures)
@@ -77,6 +77,27 @@ func TestRunFollowsItsSeed(t *testing.T) {
 	if other := requests("other", 4); slices.Equal(first, other) {
 		t.Error("another seed gave the same requests")
 	}
+}
+
+// drawnOnly are all services without their corners, which do not depend on the seed.
+func drawnOnly() []Service {
+	drawn := slices.Clone(services)
+	for i := range drawn {
+		drawn[i].Corners = nil
+	}
+	return drawn
+}
+
+// TestLeasesEnd holds that leases end by themselves alike: each at a revision of its own, with all its keys and no other.
+func TestLeasesEnd(t *testing.T) {
+	dir := t.TempDir()
+	run := &Run{Left: startEtcd(t, "etcd", dir, DefaultSettings), Services: []Service{{Name: "Lease", Corners: []Corner{endingLeases}}}}
+	if os.Getenv("PARITY_PEER") == "etcd" {
+		run.Right = startEtcd(t, "etcd again", dir, DefaultSettings)
+	} else {
+		run.Right = startHoldfast(t, dir, DefaultSettings)
+	}
+	execute(t, run)
 }
 
 // TestShrink holds that a failure of one operation among many is brought down to that operation.

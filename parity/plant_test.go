@@ -1,24 +1,19 @@
 package parity
 
 import (
-	"context"
-	"errors"
-	"io"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// coveredMethods are those whose answers are compared.
+// coveredMethods are those whose answers are compared, but for those of leases and users, which need preparation, and Watch.
 var coveredMethods = []Operation{
 	{Method: putMethod, Request: &pb.PutRequest{Key: []byte("p/1"), Value: []byte("new"), PrevKv: true}},
 	{Method: rangeMethod, Request: &pb.RangeRequest{Key: []byte("p"), RangeEnd: []byte("q"), Limit: 2}},
@@ -37,7 +32,11 @@ var coveredMethods = []Operation{
 
 // TestEveryFieldCounts holds that a change to any field of any answer is found where it is, unless the field is ignored.
 func TestEveryFieldCounts(t *testing.T) {
-	for _, o := range coveredMethods {
+	covered := append(coveredMethods, watchOn(1, single("a")))
+	for _, p := range preparedMethods() {
+		covered = append(covered, p.operation)
+	}
+	for _, o := range covered {
 		method, err := findMethod(o.Method)
 		if err != nil {
 			t.Fatal(err)
@@ -85,10 +84,11 @@ func TestPlantedDifferenceIsCaught(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { right.Close() })
+	var before []Operation
 	run := func(o Operation) *Run {
 		t.Helper()
 		r := &Run{Left: left, Right: right, Services: []Service{{Corners: []Corner{{"planted", steps(
-			put("p/1", "1"), put("p/2", "2"), put("p/3", "3"), o)}}}}}
+			append(append([]Operation{put("p/1", "1"), put("p/2", "2"), put("p/3", "3")}, before...), o)...)}}}}}
 		if err := r.Do(); err != nil {
 			t.Fatal(err)
 		}
@@ -106,16 +106,24 @@ func TestPlantedDifferenceIsCaught(t *testing.T) {
 		t.Helper()
 		r := run(o)
 		plant.disarm()
+		withoutAuth(t, left, right)
 		planted++
 		if len(r.Failures) == 0 || r.Failures[0].Operation.Method != o.Method {
 			t.Errorf("%s: %s was planted and not caught: %v", o.Name(), what, r.Failures)
 		}
 	}
+	all := preparedMethods()
 	for _, o := range coveredMethods {
+		all = append(all, prepared{operation: o})
+	}
+	for _, p := range all {
+		o := p.operation
+		before = p.before
 		plant.disarm()
 		if r := run(again(o)); len(r.Failures) > 0 {
 			t.Fatalf("%s differs without a plant: %v", o.Name(), r.Failures)
 		}
+		withoutAuth(t, left, right)
 		sample := plant.last(o.Method)
 		kinds := map[string]bool{}
 		for n, m := range mutations(sample) {
@@ -129,6 +137,15 @@ func TestPlantedDifferenceIsCaught(t *testing.T) {
 		plant.arm(o.Method, func(proto.Message) error { return status.Error(codes.Unknown, "planted") })
 		check(again(o), "an error for an answer")
 	}
+	before = []Operation{revoke(71), grant(71, longTTLSeconds)}
+	plant.arm(timeToLiveMethod, func(reply proto.Message) error {
+		reply.(*pb.LeaseTimeToLiveResponse).TTL -= toleranceSeconds + 2
+		return nil
+	})
+	check(timeToLive(71, true), "a lease that runs too fast")
+	plant.arm(timeToLiveMethod, func(reply proto.Message) error { reply.(*pb.LeaseTimeToLiveResponse).TTL += 2; return nil })
+	check(timeToLive(71, true), "a lease that runs too slowly")
+	before = nil
 	for _, refused := range []Operation{
 		{Method: putMethod, Request: &pb.PutRequest{}},
 		{Method: rangeMethod, Request: &pb.RangeRequest{}},
@@ -137,6 +154,7 @@ func TestPlantedDifferenceIsCaught(t *testing.T) {
 		{Method: deleteMethod, Request: &pb.DeleteRangeRequest{}},
 		{Method: compactMethod, Request: &pb.CompactionRequest{Revision: -9}},
 		{Method: hashKVMethod, Request: &pb.HashKVRequest{Revision: 1 << 40}},
+		revoke(99), grant(99, maxTTLSeconds+1), authenticate("root", "r"), roleAdd(""), grantRole("missing", ""), permit("missing", 0, "", ""),
 	} {
 		plant.armError(refused.Method, func(s *status.Status) error { return status.Error(s.Code(), s.Message()+".") })
 		check(refused, "another text")
@@ -146,85 +164,4 @@ func TestPlantedDifferenceIsCaught(t *testing.T) {
 		check(refused, "an answer for an error")
 	}
 	t.Logf("%d differences planted", planted)
-}
-
-// A planter stands between one system and its client and alters the answers to one method.
-type planter struct {
-	mu struct {
-		sync.Mutex
-		method string
-		answer func(proto.Message) error
-		err    func(*status.Status) error
-		seen   map[string]proto.Message // the last answer of each method, as it came
-	}
-}
-
-func (p *planter) arm(method protoreflect.FullName, alter func(proto.Message) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.method, p.mu.answer, p.mu.err = path(method), alter, nil
-}
-
-func (p *planter) armError(method protoreflect.FullName, alter func(*status.Status) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.method, p.mu.answer, p.mu.err = path(method), nil, alter
-}
-
-func (p *planter) disarm() { p.arm("", nil) }
-
-func (p *planter) last(method protoreflect.FullName) proto.Message {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.mu.seen[path(method)]
-}
-
-func (p *planter) alter(method string, reply proto.Message, err error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err == nil {
-		if p.mu.seen == nil {
-			p.mu.seen = map[string]proto.Message{}
-		}
-		p.mu.seen[method] = proto.Clone(reply)
-	}
-	switch {
-	case method != p.mu.method:
-	case err == nil && p.mu.answer != nil:
-		return p.mu.answer(reply)
-	case err != nil && p.mu.err != nil:
-		return p.mu.err(status.Convert(err))
-	}
-	return err
-}
-
-func (p *planter) unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
-	err := invoke(ctx, method, request, reply, conn, options...)
-	return p.alter(method, reply.(proto.Message), err)
-}
-
-func (p *planter) stream(ctx context.Context, d *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := open(ctx, d, conn, method, options...)
-	return &plantedStream{ClientStream: s, planter: p, method: method}, err
-}
-
-type plantedStream struct {
-	grpc.ClientStream
-	planter *planter
-	method  string
-	ended   bool // the server has ended the stream
-}
-
-func (s *plantedStream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	if s.ended || errors.Is(err, io.EOF) {
-		return io.EOF
-	}
-	s.ended = err != nil
-	return s.planter.alter(s.method, m.(proto.Message), err)
-}
-
-// path is how gRPC writes a method.
-func path(method protoreflect.FullName) string {
-	return "/" + string(method.Parent()) + "/" + string(method.Name())
 }

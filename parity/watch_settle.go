@@ -54,7 +54,7 @@ func (r *Run) settleWatches(title string) bool {
 			reasons = append(reasons, d.String())
 		}
 		reasons = append(reasons, w.againstLog(stream, left)...)
-		r.Outcomes.add("Watch.event", "ok", "ok")
+		r.Outcomes.count("Watch, events", "ok", len(left.Messages), len(right.Messages))
 		if len(reasons) > 0 {
 			r.Failures = append(r.Failures, Failure{r.Seed, r.index, title, o, left, right, reasons})
 			if len(r.Failures) >= max(1, r.MaxFailures) {
@@ -153,7 +153,8 @@ func (w *watchings) rules(name string, stream *watching, end *watchStream, news 
 			continue
 		}
 		watch := stream.watches[r.WatchId]
-		if watch == nil || len(r.Events) == 0 || r.Created || r.Canceled || r.CompactRevision != 0 || r.CancelReason != "" {
+		if watch == nil || len(r.Events) == 0 || r.Created || r.Canceled || r.CompactRevision != 0 || r.CancelReason != "" ||
+			len(r.ProtoReflect().GetUnknown())+len(r.Header.ProtoReflect().GetUnknown()) > 0 {
 			complain("not a response with events of a watch")
 			continue
 		}
