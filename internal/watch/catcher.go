@@ -440,6 +440,8 @@ func (h *Hub) promote(w *Watcher) bool {
 		w.next = h.mu.rev + 1
 	}
 	s.setState(w, live)
-	h.mu.live.add(w, &w.live)
+	if w.live.group == nil { // one that leave has not been told of yet has never left the index
+		h.mu.live.add(w, &w.live)
+	}
 	return true
 }
