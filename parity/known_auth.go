@@ -11,8 +11,9 @@ var authKnown = []Known{
 	{
 		Name: "A hashed password that is none",
 		Reason: "etcd takes any base64 for a hash, so that nobody can log in as the user, and answers what is no base64 with an error of the kind Unknown that speaks " +
-			"of something else; a hash of a high cost stalls it at each login. Holdfast takes bcrypt hashes up to a bounded cost and refuses the rest as InvalidArgument. Runs send " +
-			"such a hash only where etcd refuses it, too, since the users differ from then on.",
+			"of something else; a hash of a high cost stalls it at each login. Holdfast takes bcrypt hashes up to a bounded cost and refuses the rest as InvalidArgument. With " +
+			"UserAdd etcd puts the hash of the empty password in the place of a hash that comes alone, where Holdfast takes it. Runs send such hashes only where etcd refuses " +
+			"them, too, since the users differ from then on.",
 		Excuses: func(_ *State, o Operation, d Difference, left, right Answer) bool {
 			r, ok := o.Request.(*pb.AuthUserChangePasswordRequest)
 			return ok && r.Password == "" && r.HashedPassword != "" && left.Status.Code() == codes.Unknown && right.Status.Code() == codes.InvalidArgument
