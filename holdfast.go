@@ -237,7 +237,7 @@ func (m *Member) open(fs vfs.FS) error {
 	if err != nil {
 		return err
 	}
-	kv, err := mvcc.Open(m.db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes})
+	kv, err := mvcc.Open(m.db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes, StepChanges: int(c.CompactionBatchLimit)})
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (m *Member) open(fs vfs.FS) error {
 		MinFreeBytes:    uint64(c.MinFreeBytes),
 		FlushLogBytes:   m.sizes.flushLogBytes,
 		SweepPause:      c.CompactionSleepInterval,
-		SweepKeys:       int(c.CompactionBatchLimit),
+		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},
 	})
 	m.node.Register(m.registry)
@@ -355,6 +355,7 @@ func (m *Member) listen() error {
 		Tokens:               tokens,
 		BcryptCost:           int(c.BcryptCost),
 		ClientCertAuth:       c.ClientCertAuth,
+		MaxStreamAge:         c.ViewMaxAge,
 		MinLeaseTTL:          minLeaseTTL(c),
 		MaxConcurrentStreams: c.MaxConcurrentStreams,
 		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,

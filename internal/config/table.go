@@ -39,9 +39,10 @@ var table = []Setting{
 	},
 	{
 		Name: "listen-peer-urls", Section: Member, Kind: URLList, Default: "http://localhost:2380",
-		Help:  "Where to listen for other members: URLs with an IP address or localhost.",
-		field: func(c *Config) any { return &c.ListenPeerURLs },
-		check: func(c *Config) string { return bindable(c.ListenPeerURLs) },
+		Help:     "Where to listen for other members: URLs with an IP address or localhost.",
+		NoEffect: "this version runs clusters of one member, which nobody has to reach",
+		field:    func(c *Config) any { return &c.ListenPeerURLs },
+		check:    func(c *Config) string { return bindable(c.ListenPeerURLs) },
 	},
 	{
 		Name: "listen-client-urls", Section: Member, Kind: URLList, Default: "http://localhost:2379",
@@ -257,7 +258,7 @@ var table = []Setting{
 	},
 	{
 		Name: "warning-apply-duration", Section: Features, Kind: Duration, Default: "100ms", Min: 0, Max: int64(24 * time.Hour),
-		Help:  "A command whose application takes longer is logged.",
+		Help:  "A batch of commands whose application takes longer is logged.",
 		field: func(c *Config) any { return &c.WarningApplyDuration },
 	},
 	{
@@ -300,7 +301,7 @@ var table = []Setting{
 	},
 	{
 		Name: "view-max-age", Section: Holdfast, Kind: Duration, Default: "5m0s", Own: true, Min: int64(time.Second), Max: int64(24 * time.Hour),
-		Help:  "How long one reader may hold on to a state of the store; while it does, space of deleted data does not come back.",
+		Help:  "How long a RangeStream may take to be read; while it is, it holds on to a state of the store, and the space of what was deleted since does not come back.",
 		field: func(c *Config) any { return &c.ViewMaxAge },
 	},
 	{

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"holdfast/internal/machine"
 	"holdfast/internal/replica"
 )
@@ -19,14 +21,19 @@ func (a *applier) init() { a.box = newMailbox[replica.Work]() }
 func (n *Node) runApplier() {
 	var work []replica.Work
 	var marked time.Duration
-	mark := func() {
+	mark := func() (since time.Duration) {
 		now := n.now()
-		n.applier.busy.Add(int64(now - marked))
-		marked = now
+		since, marked = now-marked, now
+		n.applier.busy.Add(int64(since))
+		return since
 	}
 	deliver := func(p *machine.Pending) {
-		mark()
+		took := mark()
 		applied := p.Applied()
+		if n.SlowApply > 0 && took > n.SlowApply {
+			n.Logger.Warn("apply request took too long", zap.Duration("took", took), zap.Duration("expected-duration", n.SlowApply),
+				zap.Uint64("up-to-index", uint64(applied.Position.Index)), zap.Int64("revision", int64(applied.Revision)))
+		}
 		n.applied.Store(&applied)
 		n.Metrics.applied(applied)
 		n.Metrics.leases(p.LeaseCounts())

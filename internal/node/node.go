@@ -67,8 +67,8 @@ type Config struct {
 	FlushLogEntries uint64        // or longer; 0 means 100,000
 	FlushInterval   time.Duration // or older; 0 means 5 minutes
 
-	SweepKeys  int           // history records per compaction step; 0 means 1000
-	SweepPause time.Duration // between two steps; 0 means 10 ms
+	SweepPause time.Duration // between two steps of the deleting after a compaction; 0 means 10 ms
+	SlowApply  time.Duration // a batch whose application takes longer is logged; 0 means never
 
 	Watch watch.Options // of the hub of watchers
 }
@@ -79,7 +79,6 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushLogBytes, 64<<20)
 	setDefault(&c.FlushLogEntries, 100_000)
 	setDefault(&c.FlushInterval, 5*time.Minute)
-	setDefault(&c.SweepKeys, 1000)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
 }
 
