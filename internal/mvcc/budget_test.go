@@ -89,6 +89,7 @@ func TestAnswerTooLarge(t *testing.T) {
 	}
 	bytes := 0
 	if err := w.s.RangeStream(ctx, command.Range{Interval: everything}, 100<<10, func(a Answer) error {
+		defer a.Release()
 		bytes += len(a.Body)
 		return nil
 	}); err != nil || bytes < 2<<20 {

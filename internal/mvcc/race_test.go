@@ -94,6 +94,7 @@ func TestReadersBesideCompaction(t *testing.T) {
 	reader(func(kind.Revision) (Answer, error) {
 		seen, mod := 0, int64(0)
 		err := w.s.RangeStream(ctx, all, 100, func(a Answer) error {
+			defer a.Release()
 			for _, kv := range decodeAnswer(t, a).Kvs {
 				if seen++; mod != 0 && mod != kv.ModRevision {
 					t.Error("a stream mixes revisions")

@@ -14,7 +14,8 @@ const firstChunk = 10
 // RangeStream sends the answer to r in chunks, all of one revision. The first has ten keys at most; from then on the
 // number doubles while a chunk takes less than half of chunkBytes, and halves when it takes more than twice that; a
 // chunk ends early at twice chunkBytes. Only the last chunk has a Revision, More and Count; the others have Revision
-// 0, which stands for no header. A chunk's bytes are released when send returns. A compaction meanwhile changes
+// 0, which stands for no header. send takes a chunk over and calls its Release when its bytes are gone, even if it fails: until then they
+// count against the budget. A compaction meanwhile changes
 // nothing for the stream. The errors are those of Range, before the first chunk, and that of send.
 func (s *Store) RangeStream(ctx context.Context, r command.Range, chunkBytes int, send func(Answer) error) error {
 	v, err := s.View()
@@ -34,16 +35,12 @@ func (v *View) RangeStream(ctx context.Context, r command.Range, chunkBytes int,
 	if err != nil {
 		return err
 	}
-	deliver := func(a Answer) error {
-		defer a.Release()
-		return send(a)
-	}
 	if r.CountOnly {
 		a, err := v.Range(ctx, r)
 		if err != nil {
 			return err
 		}
-		return deliver(a)
+		return send(a)
 	}
 	left := r.Limit
 	if left <= 0 {
@@ -60,11 +57,11 @@ func (v *View) RangeStream(ctx context.Context, r command.Range, chunkBytes int,
 		sent += int64(c.answer.Kvs)
 		rest := command.Interval{Shape: r.Interval.Shape, Start: append(c.lastKey, 0), End: r.Interval.End}
 		if !c.answer.More || left == 0 {
-			return v.finish(ctx, c.answer, rest, rev, sent, deliver)
+			return v.finish(ctx, c.answer, rest, rev, sent, send)
 		}
 		size := len(c.answer.Body)
 		c.answer.More, c.answer.Count = false, 0
-		if err := deliver(c.answer); err != nil {
+		if err := send(c.answer); err != nil {
 			return err
 		}
 		if size < chunkBytes/2 {
@@ -76,8 +73,8 @@ func (v *View) RangeStream(ctx context.Context, r command.Range, chunkBytes int,
 	}
 }
 
-// finish delivers the last chunk, with the keys that the stream does not send counted behind those it has sent.
-func (v *View) finish(ctx context.Context, a Answer, rest command.Interval, rev kind.Revision, sent int64, deliver func(Answer) error) error {
+// finish sends the last chunk, with the keys that the stream does not send counted behind those it has sent.
+func (v *View) finish(ctx context.Context, a Answer, rest command.Interval, rev kind.Revision, sent int64, send func(Answer) error) error {
 	a.Count, a.Revision = sent, v.revision
 	if a.More {
 		counted, err := v.Range(ctx, command.Range{Interval: rest, Revision: rev, CountOnly: true})
@@ -88,7 +85,7 @@ func (v *View) finish(ctx context.Context, a Answer, rest command.Interval, rev 
 		a.Count += counted.Count
 	}
 	a.Body = appendTail(a.Body, a.More, a.Count)
-	return deliver(a)
+	return send(a)
 }
 
 type chunk struct {

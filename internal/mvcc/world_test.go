@@ -293,6 +293,7 @@ func (w *world) ask(r *rand.Rand, m *model, n int) {
 			got := &etcdserverpb.RangeResponse{}
 			last := false
 			err := v.RangeStream(ctx, q, 64, func(a Answer) error {
+				defer a.Release()
 				if last {
 					w.t.Fatalf("%+v: a chunk after the last", q)
 				}

@@ -29,7 +29,9 @@ import (
 )
 
 // openMachine opens the machine of a new store in memory.
-func openMachine(t testing.TB) *machine.Machine {
+func openMachine(t testing.TB) *machine.Machine { return openMachineWith(t, mvcc.Options{}) }
+
+func openMachineWith(t testing.TB, o mvcc.Options) *machine.Machine {
 	t.Helper()
 	fs, id := vfs.NewMem(), kind.Identity{Cluster: fakeCluster, Member: fakeMember, Incarnation: 1}
 	members := []member.Member{{ID: fakeMember, Name: "default", PeerURLs: []string{"http://localhost:2380"}}}
@@ -43,7 +45,7 @@ func openMachine(t testing.TB) *machine.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kv, err := mvcc.Open(db, mvcc.Options{})
+	kv, err := mvcc.Open(db, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,6 +262,37 @@ func TestStalledStream(t *testing.T) {
 	}
 	if status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), "read faster") {
 		t.Errorf("the stream ended with %v", err)
+	}
+}
+
+// TestUnreadStreamsCount: what the transport has queued for a client that does not read its stream counts against the
+// budget of large answers; otherwise many such streams take memory without bound. The stream's end frees it.
+func TestUnreadStreamsCount(t *testing.T) {
+	f := newFakeNode(t)
+	f.machine = openMachineWith(t, mvcc.Options{AnswerBudgetBytes: 1 << 20})
+	f.execute()
+	_, address := serve(t, f, Options{})
+	kv := pb.NewKVClient(dial(t, address))
+	if _, err := kv.Put(timeout(t), &pb.PutRequest{Key: []byte("k"), Value: make([]byte, 800<<10)}); err != nil {
+		t.Fatal(err)
+	}
+	unread, end := context.WithCancel(timeout(t))
+	defer end()
+	s, err := kv.RangeStream(unread, &pb.RangeRequest{Key: []byte("k")})
+	if err == nil {
+		_, err = s.Header()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := kv.Range(soon, &pb.RangeRequest{Key: []byte("k")}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("beside a stream that holds most of the budget: %v", err)
+	}
+	end()
+	if _, err := kv.Range(timeout(t), &pb.RangeRequest{Key: []byte("k")}); err != nil {
+		t.Errorf("after the end of the stream: %v", err)
 	}
 }
 

@@ -57,7 +57,15 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 			sent <- err
 		}()
 		err = view.RangeStream(ctx, r, s.o.MaxRequestBytes, func(chunk mvcc.Answer) error {
-			return stream.SendMsg(s.chunkAnswer(chunk))
+			// The transport queues a chunk for a client that does not read, so it counts against the budget for as
+			// long as the transport holds it, not until SendMsg returns.
+			a := s.chunkAnswer(chunk)
+			a.release = tie(ctx, chunk.Release)
+			err := stream.SendMsg(a)
+			if err != nil {
+				chunk.Release()
+			}
+			return err
 		})
 	}()
 	limit := time.NewTimer(s.o.MaxStreamAge)
@@ -77,7 +85,7 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 }
 
 // chunkAnswer makes a RangeStreamResponse, whose only field, range_response 1, is the RangeResponse. A chunk
-// without a revision gets no header. The store takes the bytes of a chunk back when it is sent.
+// without a revision gets no header.
 func (s *Server) chunkAnswer(chunk mvcc.Answer) *answer {
 	const fieldOne = 1<<3 | 2
 	var header []byte
