@@ -58,7 +58,8 @@ func (q *queue) add(p *proposal) (first bool, err error) {
 		return false, q.mu.closed
 	}
 	n := len(p.command.Payload)
-	if len(q.mu.pending) >= q.maxCount || q.mu.bytes+n > q.maxBytes {
+	// A single command may be larger than the bound: --max-request-bytes says how large, and alone it is let in.
+	if len(q.mu.pending) >= q.maxCount || q.mu.bytes > 0 && q.mu.bytes+n > q.maxBytes {
 		return false, ErrTooManyRequests
 	}
 	q.mu.sequence++

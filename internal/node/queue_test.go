@@ -50,6 +50,18 @@ func TestQueueIsBounded(t *testing.T) {
 	added(t, q, "cccccc")
 }
 
+// TestQueueTakesOneLargeCommand: a command that --max-request-bytes allows is never too large for an empty queue.
+func TestQueueTakesOneLargeCommand(t *testing.T) {
+	q := newQueue(2, 10)
+	large := added(t, q, "more than ten bytes")
+	if _, err := q.add(proposalOf("x")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("beside a large one: %v", err)
+	}
+	q.take(nil, 100)
+	q.deliver([]machine.Reply{{Origin: large.command.Origin}})
+	added(t, q, "x")
+}
+
 // TestQueuePacks: as many as fit, in order, and a larger one alone.
 func TestQueuePacks(t *testing.T) {
 	q := newQueue(100, 1000)
