@@ -19,6 +19,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -293,6 +294,15 @@ func minLeaseTTL(c *Config) int64 {
 	return int64((3*ticks/2*c.HeartbeatInterval + time.Second - 1) / time.Second)
 }
 
+// keepAliveInterval is after how long a quiet client is pinged. Without an interval, or without a time to answer, it
+// never is; the transport takes that as a time that does not come.
+func keepAliveInterval(c *Config) time.Duration {
+	if c.GRPCKeepAliveInterval == 0 || c.GRPCKeepAliveTimeout == 0 {
+		return math.MaxInt64
+	}
+	return c.GRPCKeepAliveInterval
+}
+
 // orOff turns the settings' "0 switches it off" into the cache's own sign for that.
 func orOff(bytes int64) int64 {
 	if bytes == 0 {
@@ -358,8 +368,8 @@ func (m *Member) listen() error {
 		MaxStreamAge:         c.ViewMaxAge,
 		MinLeaseTTL:          minLeaseTTL(c),
 		MaxConcurrentStreams: c.MaxConcurrentStreams,
-		KeepAliveMinTime:     c.GRPCKeepAliveMinTime,
-		KeepAliveInterval:    c.GRPCKeepAliveInterval,
+		KeepAliveMinTime:     max(c.GRPCKeepAliveMinTime, 1), // there 0 stands for the default
+		KeepAliveInterval:    keepAliveInterval(c),
 		KeepAliveTimeout:     c.GRPCKeepAliveTimeout,
 		QuotaBytes:           reported,
 		SlowRequest:          c.WarningUnaryRequestDuration,
