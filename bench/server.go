@@ -31,7 +31,7 @@ type system struct {
 // bothSystems returns Holdfast, built into dir unless a binary is given, and etcd.
 func bothSystems(binary, dir string) ([]system, error) {
 	if binary == "" {
-		binary = filepath.Join(dir, "holdfast")
+		binary = filepath.Join(dir, "binary") // not the name of a system, whose data gets that
 		build := exec.Command("go", "build", "-o", binary, "./cmd/holdfast")
 		build.Dir = ".."
 		if out, err := build.CombinedOutput(); err != nil {
