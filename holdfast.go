@@ -224,11 +224,11 @@ func (m *Member) open(fs vfs.FS) error {
 		OnFailure:       m.storeFailed,
 	})
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	applied, err := m.db.Applied()
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position}, wal.Options{
 		SegmentBytes: m.sizes.segmentBytes,
@@ -236,7 +236,7 @@ func (m *Member) open(fs vfs.FS) error {
 		Logf:         warn,
 	})
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	kv, err := mvcc.Open(m.db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes, StepChanges: int(c.CompactionBatchLimit)})
 	if err != nil {
@@ -301,6 +301,16 @@ func keepAliveInterval(c *Config) time.Duration {
 		return math.MaxInt64
 	}
 	return c.GRPCKeepAliveInterval
+}
+
+// advise says what an operator can do about a log or a store that cannot be opened. Damage of the log says it itself.
+func advise(err error) error {
+	var damage *wal.Corruption
+	if errors.As(err, &damage) {
+		return err
+	}
+	return fmt.Errorf("%w; \"holdfast inspect\" shows what is there; restore the data directory from a copy, or give the member "+
+		"an empty one with --data-dir if what it holds may be lost", err)
 }
 
 // orOff turns the settings' "0 switches it off" into the cache's own sign for that.

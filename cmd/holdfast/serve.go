@@ -51,6 +51,7 @@ func serve(program string, args []string) int {
 	for _, w := range warnings {
 		logger.Warn(string(w))
 	}
+	syscall.Umask(0o077) // what a member writes is nobody else's, in its directory and outside
 	// Signals are taken from here on: one during the start ends the start.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -69,6 +69,10 @@ func (c *Config) checkTogether(given func(name string) bool) error {
 		return valueError("--election-timeout is %d, but must be at least five times --heartbeat-interval, which is %d",
 			c.ElectionTimeout.Milliseconds(), c.HeartbeatInterval.Milliseconds())
 	}
+	if c.AnswerBudgetBytes > 0 && c.MaxRequestBytes > uint64(c.AnswerBudgetBytes) {
+		return valueError("--max-request-bytes is %d, but --answer-budget-bytes is %d: a value could be written and never be read",
+			c.MaxRequestBytes, c.AnswerBudgetBytes)
+	}
 	if err := c.checkSecurity(); err != nil {
 		return err
 	}

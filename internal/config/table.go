@@ -306,7 +306,7 @@ var table = []Setting{
 	},
 	{
 		Name: "min-free-bytes", Section: Holdfast, Kind: Bytes, Default: "256MiB", Own: true, Min: 0, Max: 1 << 46,
-		Help:  "Free disk space below which puts are refused, so that deletes and compactions still fit (0 switches the check off).",
+		Help:  "Free disk space below which puts are refused, so that deletes and compactions still fit (0 switches the check off; a member whose disk is then full stops, and starts only once it has been given room).",
 		field: func(c *Config) any { return &c.MinFreeBytes },
 	},
 	{

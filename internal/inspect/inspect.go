@@ -79,7 +79,7 @@ func logCommand(dataDir *string) *cobra.Command {
 			if cut {
 				return cutLog(out, d.LogDir(), yes)
 			}
-			return dumpLog(out, d.LogDir(), records)
+			return dumpLog(out, d.LogDir(), d.StoreDir(), records)
 		}),
 	}
 	c.Flags().BoolVar(&records, "records", false, "print a line for each record")
@@ -88,7 +88,7 @@ func logCommand(dataDir *string) *cobra.Command {
 	return c
 }
 
-func dumpLog(out io.Writer, dir string, records bool) error {
+func dumpLog(out io.Writer, dir, storeDir string, records bool) error {
 	lines := io.Writer(nil)
 	if records {
 		lines = out
@@ -114,7 +114,36 @@ func dumpLog(out io.Writer, dir string, records bool) error {
 			"\"inspect wal --cut\" says what the last resort would lose.")
 		return errDamaged
 	}
-	_, err = fmt.Fprintln(out, "The log is whole.")
+	if _, err := fmt.Fprintln(out, "The log is whole."); err != nil {
+		return err
+	}
+	return compareWithStore(out, r, storeDir)
+}
+
+// compareWithStore says whether the log continues the store (I6): a log that is whole may still be the wrong one.
+func compareWithStore(out io.Writer, r wal.Report, storeDir string) error {
+	db, err := store.OpenReadOnly(vfs.Default, storeDir, store.Options{})
+	if err != nil {
+		fmt.Fprintf(out, "The store cannot be opened, so the log was not compared with it: %v\n", err)
+		return errDamaged
+	}
+	defer db.Close(false)
+	applied, err := db.Applied()
+	if err != nil {
+		return err
+	}
+	at := applied.Position
+	switch {
+	case at.Index > r.Last.Index:
+		fmt.Fprintf(out, "It does not belong to the store, which has applied entry %d: the log ends before it, so it is an older copy or "+
+			"has lost entries. Restore both from the same backup.\n", at.Index)
+		return errDamaged
+	case at.Index < r.Start.Index:
+		fmt.Fprintf(out, "It does not belong to the store, which has applied entries up to %d only: those between are missing. "+
+			"Restore both from the same backup.\n", at.Index)
+		return errDamaged
+	}
+	_, err = fmt.Fprintf(out, "It continues the store, which has applied entry %d of term %d.\n", at.Index, at.Term)
 	return err
 }
 

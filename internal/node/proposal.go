@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -156,7 +157,7 @@ func (q *queue) fail(batch []*proposal, err error) {
 	}
 }
 
-// expire answers every proposal whose deadline has passed with err.
+// expire answers every proposal whose deadline has passed with err, and lets go of what nobody waits for any more.
 func (q *queue) expire(now time.Duration, err error) (expired int) {
 	var late []*proposal
 	q.mu.Lock()
@@ -165,6 +166,10 @@ func (q *queue) expire(now time.Duration, err error) (expired int) {
 			p.gone = true
 			late = append(late, q.remove(sequence))
 		}
+	}
+	if len(q.mu.waiting) > 0 {
+		// Without a leader nobody takes from the queue, and those that have left would stay with their payloads.
+		q.mu.waiting = slices.DeleteFunc(q.mu.waiting, func(p *proposal) bool { return p.gone })
 	}
 	q.mu.Unlock()
 	for _, p := range late {

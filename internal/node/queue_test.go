@@ -135,6 +135,26 @@ func TestQueueExpires(t *testing.T) {
 	}
 }
 
+// TestQueueWithoutLeader: what nobody packs and nobody waits for any more is let go of.
+func TestQueueWithoutLeader(t *testing.T) {
+	q := newQueue(100, 1000)
+	gone, late := added(t, q, "gone"), proposalOf("late")
+	late.deadline = time.Second
+	gone.deadline = time.Hour
+	if _, err := q.add(late); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := q.wait(ctx, gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("the answer is %v", err)
+	}
+	q.expire(time.Minute, ErrTimeout)
+	if count, bytes := q.waiting(); count != 0 || bytes != 0 {
+		t.Errorf("%d commands of %d bytes stay in the queue", count, bytes)
+	}
+}
+
 // TestQueueCloses holds N5: everybody is answered, those who come later too, with the first reason.
 func TestQueueCloses(t *testing.T) {
 	q := newQueue(100, 1000)

@@ -317,12 +317,13 @@ func TestUnknownUserTakesAsLong(t *testing.T) {
 		return best
 	}
 	known := fastest(&auth.User{Hash: hash}, "wrong")
+	// Without the work it would be a thousandth of the time; an eighth leaves room for a loaded machine.
 	for name, u := range map[string]*auth.User{"unknown": nil, "without password": {NoPassword: true}, "with an empty hash": {}} {
-		if took := fastest(u, "wrong"); took < known/2 {
+		if took := fastest(u, "wrong"); took < known/8 {
 			t.Errorf("a user %s takes %v, a known one %v", name, took, known)
 		}
 	}
-	if took := fastest(&auth.User{Hash: hash}, ""); took < known/2 {
+	if took := fastest(&auth.User{Hash: hash}, ""); took < known/8 {
 		t.Errorf("an empty password takes %v, a wrong one %v", took, known)
 	}
 }
