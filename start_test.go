@@ -306,6 +306,31 @@ func TestRefusals(t *testing.T) {
 	mustSay(t, run(t, "inspect", "store", "--check", "--data-dir", s.DataDir()), 0, "The store is whole.")
 }
 
+// TestOldLog: an older copy of the log beside a newer store is refused (I6), and inspect says which of the two is old.
+func TestOldLog(t *testing.T) {
+	s := startServer(t)
+	put := func(key string) {
+		t.Helper()
+		if _, err := client(t, s.Endpoint()).Put(within(t), key, "v"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	s.Stop()
+	log, old := filepath.Join(s.DataDir(), "log"), filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(old, os.DirFS(log)); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	put("b")
+	s.Stop()
+	if err := errors.Join(os.RemoveAll(log), os.CopyFS(log, os.DirFS(old))); err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, serveOnce(t, "--data-dir", s.DataDir()), 1, "entries that were synced are lost")
+	mustSay(t, run(t, "inspect", "wal", "--data-dir", s.DataDir()), 1, "The log is whole.", "does not belong to the store")
+}
+
 func edit(file, was, will string) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
