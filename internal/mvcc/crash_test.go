@@ -6,6 +6,8 @@ import (
 	"math/rand"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -55,15 +57,18 @@ func (f *cutFile) SyncData() error {
 func TestPowerCutAtEverySync(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var clones []*vfs.MemFS
-	armed := false
+	var armed atomic.Bool
+	var mu sync.Mutex // files are synced on several goroutines of Pebble's
 	r := rand.New(rand.NewSource(3))
 	fs := &cutFS{MemFS: mem, cut: func(m *vfs.MemFS) {
-		if armed && len(clones) < 150 {
+		mu.Lock()
+		defer mu.Unlock()
+		if armed.Load() && len(clones) < 150 {
 			clones = append(clones, m.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: len(clones) * 37 % 101, RNG: newRNG(uint64(len(clones)))}))
 		}
 	}}
 	w := newWorld(t, fs, Options{StepChanges: 4})
-	armed = true
+	armed.Store(true)
 	m := newModel()
 	states := map[uint64]*model{0: m.clone()}
 	for range 60 {
@@ -78,7 +83,7 @@ func TestPowerCutAtEverySync(t *testing.T) {
 			}
 		}
 	}
-	armed = false
+	armed.Store(false)
 	w.close(false)
 	if len(clones) < 40 {
 		t.Fatalf("only %d power cuts", len(clones))
@@ -112,9 +117,12 @@ func TestPowerCutAtEverySync(t *testing.T) {
 // see it whole or not at all meanwhile, and after a crash in the middle Undo restores the state before; the same
 // command then runs again.
 func TestLargeDelete(t *testing.T) {
-	const keys = 200_000
+	keys := 200_000
+	if testing.Short() {
+		keys = 40_000 // enough for the ten spills that are asked for below
+	}
 	fs := vfs.NewCrashableMem()
-	w := newWorld(t, fs, Options{SpillBytes: 1 << 20, PendingRows: 1000, EventBytes: 64 << 10})
+	w := newWorld(t, fs, Options{SpillBytes: 5 * keys, PendingRows: 1000, EventBytes: 64 << 10})
 	value := strings.Repeat("v", 100)
 	for i := range 20 {
 		w.do(func(wr *Writer) {
@@ -154,7 +162,7 @@ func TestLargeDelete(t *testing.T) {
 				crashed = fs.CrashClone(vfs.CrashCloneCfg{})
 			}
 			if spills%4 == 0 {
-				if n := count(); n != keys+1 {
+				if n := count(); n != int64(keys)+1 {
 					t.Fatalf("a reader counts %d keys in the middle", n)
 				}
 				runtime.GC()
@@ -179,7 +187,7 @@ func TestLargeDelete(t *testing.T) {
 		return deleted, spills, crashed
 	}
 	deleted, spills, crashed := run(5)
-	if deleted != keys || spills < 10 || count() != 1 {
+	if deleted != int64(keys) || spills < 10 || count() != 1 {
 		t.Fatalf("%d deleted in %d spills, %d left", deleted, spills, count())
 	}
 	w.check()
@@ -191,7 +199,7 @@ func TestLargeDelete(t *testing.T) {
 
 	fs, w.fs = crashed, crashed
 	w.open()
-	if n := count(); n != keys+1 {
+	if n := count(); n != int64(keys)+1 {
 		t.Fatalf("%d keys after the crash", n)
 	}
 	if err := Undo(w.db, w.applied.Revision, nil); err != nil {
@@ -206,7 +214,7 @@ func TestLargeDelete(t *testing.T) {
 	} else if err := it.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if deleted, _, _ := run(0); deleted != keys {
+	if deleted, _, _ := run(0); deleted != int64(keys) {
 		t.Fatalf("%d deleted again", deleted)
 	}
 	if again, _, _, err := w.s.HashKV(ctx, 0); err != nil || again != whole {
