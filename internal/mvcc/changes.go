@@ -188,6 +188,7 @@ func (h *historyRead) read(it *pebble.Iterator, maxBytes, events int) (full bool
 	var seek []byte
 	var same Row // the row read last: the version before one change is often that of another
 	total := 0
+	c := climber{it: it}
 	for i := range h.reads {
 		r := &h.reads[i]
 		if r.event >= events || maxBytes < 0 && !r.unread {
@@ -204,7 +205,7 @@ func (h *historyRead) read(it *pebble.Iterator, maxBytes, events int) (full bool
 			continue
 		}
 		seek = appendVersionKey(seek[:0], r.key, r.rev)
-		if !it.SeekGE(seek) || !bytes.Equal(it.Key(), seek) {
+		if !c.reach(seek) {
 			if err := it.Error(); err != nil {
 				return false, store.WrapRead("read versions of keys", err)
 			}
@@ -228,6 +229,32 @@ func (h *historyRead) read(it *pebble.Iterator, maxBytes, events int) (full bool
 		same = row
 	}
 	return full, nil
+}
+
+// climber reaches keys in order, of which many are neighbours when most of a stretch of the history is wanted: then a
+// step is a fraction of a seek. Where steps do not lead there, it tries one only now and then.
+type climber struct {
+	it     *pebble.Iterator
+	begun  bool
+	misses int // steps in vain since the last that was not
+}
+
+const (
+	climbMisses = 4  // until steps are the exception
+	climbAgain  = 16 // and then one is tried every so many keys
+)
+
+// reach puts the iterator on key and reports whether it is there. Keys rise, but one that was only measured may be asked
+// for again, so a step that leads beyond it says nothing.
+func (c *climber) reach(key []byte) bool {
+	if c.begun && c.it.Valid() && (c.misses < climbMisses || c.misses%climbAgain == 0) &&
+		c.it.Next() && bytes.Equal(c.it.Key(), key) {
+		c.misses = 0
+		return true
+	}
+	c.begun = true
+	c.misses++
+	return c.it.SeekGE(key) && bytes.Equal(c.it.Key(), key)
 }
 
 func (h *historyRead) fill(r *rowRead, row Row) {

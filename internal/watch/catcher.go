@@ -258,6 +258,13 @@ func (c *catcher) fromRing(held []*revision) (places []place, to kind.Revision) 
 	return places, to
 }
 
+// A pass that serves many reads more at once: then each of them is given several changes together, and what is read of a
+// key lies in one place.
+const (
+	perWatcher  = 5       // changes for each watcher that is served
+	mostChanges = 1 << 16 // of a pass
+)
+
 // smallChunk is how many bytes a pass takes while clients hold too much of what was read for them.
 const smallChunk = 16 << 10
 
@@ -273,7 +280,8 @@ func (c *catcher) fromHistory(ctx context.Context, start kind.Revision, read *ch
 	if h.counts.private.Load() > h.o.HistoryBytes {
 		size = min(size, smallChunk)
 	}
-	events, to, err := view.History(ctx, mvcc.HistoryQuery{From: start, MaxChanges: h.o.ChunkChanges, MaxBytes: size, Want: c.want})
+	changes := max(h.o.ChunkChanges, min(perWatcher*len(c.picks), mostChanges))
+	events, to, err := view.History(ctx, mvcc.HistoryQuery{From: start, MaxChanges: changes, MaxBytes: size, Want: c.want})
 	if errors.Is(err, mvcc.ErrCompacted) {
 		c.compact(view.Compacted())
 		return nil, 0, nil

@@ -26,7 +26,7 @@ const (
 // Options of a Hub. A zero value means the default.
 type Options struct {
 	RingBytes    int64 // of recent events that are kept in memory for watchers that fall behind a little
-	ChunkChanges int   // of the history that one pass reads
+	ChunkChanges int   // of the history that one pass reads for a few watchers; for many it reads more
 	ChunkBytes   int   // and of rows that it takes out of it
 	HistoryBytes int64 // of what passes have read and clients have not yet taken; beyond it chunks are small
 
