@@ -63,6 +63,9 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 		again := more
 		if len(responses) == 0 {
 			again = nil
+			if cap(responses) > responsesKept {
+				responses = nil
+			}
 		}
 		clear(responses)
 		select {
@@ -86,6 +89,9 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 		}
 	}
 }
+
+// responsesKept is how many places for responses a stream at rest keeps after a burst, as when its watchers are made.
+const responsesKept = 8
 
 // connectionOf names the connection of a call.
 func connectionOf(ctx context.Context) string {

@@ -202,8 +202,8 @@ func (h *Hub) gather(r *revision, events []event) {
 				if w.skips.skip(e.Deleted) {
 					continue
 				}
-				if w.mark != r.number {
-					w.mark, w.part = r.number, &part{r: r}
+				if w.part == nil {
+					w.part = &part{r: r}
 					touched = append(touched, w)
 				}
 				w.part.match = append(w.part.match, uint32(i))

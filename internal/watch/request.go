@@ -94,8 +94,9 @@ func (h *Hub) forget(w *Watcher) {
 	s.setState(w, gone)
 	w.epoch++
 	delete(s.mu.watchers, w.id)
-	s.mu.cost -= w.cost
-	h.mu.cost -= w.cost
+	cost := costOf(w.interval)
+	s.mu.cost -= cost
+	h.mu.cost -= cost
 	h.mu.watchers--
 	h.counts.watchers.Add(-1)
 }
@@ -147,7 +148,7 @@ func (s *Stream) admit(r *Request) error {
 		return errTooManyOfStream
 	case h.mu.watchers >= h.o.Watchers:
 		return errTooManyWatchers
-	case h.mu.cost+costOf(r) > h.o.WatcherBytes:
+	case h.mu.cost+costOf(r.Interval) > h.o.WatcherBytes:
 		return errTooManyKeysBytes
 	}
 	if r.ID == 0 {
@@ -162,8 +163,9 @@ func (s *Stream) enter(r *Request) *Watcher {
 	w.id = r.ID
 	s.mu.watchers[w.id] = w
 	s.mu.latest = max(s.mu.latest, w.start)
-	s.mu.cost += w.cost
-	s.hub.mu.cost += w.cost
+	cost := costOf(w.interval)
+	s.mu.cost += cost
+	s.hub.mu.cost += cost
 	s.hub.mu.watchers++
 	s.hub.counts.watchers.Add(1)
 	return w

@@ -104,6 +104,9 @@ type queue struct {
 	head  int
 }
 
+// queueKept is how many places an empty queue keeps: after a burst, as when watchers are made, it gives them back.
+const queueKept = 32
+
 func (q *queue) len() int { return len(q.items) - q.head }
 
 func (q *queue) push(i item) {
@@ -120,7 +123,7 @@ func (q *queue) pop() item {
 	q.items[q.head] = item{}
 	if q.head++; q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
-		if cap(q.items) > 1024 {
+		if cap(q.items) > queueKept {
 			q.items = nil
 		}
 	}

@@ -124,7 +124,7 @@ func (t *take) events(i item) *Watcher {
 		lists = append(lists, events)
 	}
 	if !t.merge || w.taking != s.mu.taking || t.dst[w.taken].Bytes >= mergeBytes {
-		w.taken, w.taking = len(t.dst), s.mu.taking
+		w.taken, w.taking = uint32(len(t.dst)), s.mu.taking
 		t.dst = append(t.dst, Response{WatchID: w.id, Fragment: w.fragment})
 	}
 	r := &t.dst[w.taken]

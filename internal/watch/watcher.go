@@ -18,37 +18,37 @@ type Request struct {
 	NoDelete bool // no events of deletes
 }
 
-// Watcher is one watcher of a stream.
+// Watcher is one watcher of a stream. There may be millions, so its fields are laid out to leave no gaps.
 type Watcher struct {
 	id       int64
 	stream   *Stream
 	interval command.Interval
 	start    kind.Revision // as it was asked for
-	cost     int64
+
 	before   bool
 	fragment bool
 	progress bool
 	skips    skips
 
-	// Under the hub's lock.
-	live slot // its place in the index of live watchers
-	mark kind.Revision
-	part *part // of revision mark, as far as it has been matched
-
-	// Of the catcher alone.
-	lag      slot // its place in the index of lagging watchers
-	selected bool // the pass under way serves it
-	from     kind.Revision
-	seen     uint32 // its epoch when it was selected
-
 	// Under the stream's lock.
 	state   state
-	next    kind.Revision // not given yet; of a live watcher a lower bound
-	epoch   uint32        // items of an older epoch are not delivered
-	idle    bool          // no event was handed out since the last tick
-	taken   int           // with taking: its response in the list that Take makes
-	taking  uint64
+	idle    bool // no event was handed out since the last tick
 	counted bool // among the lagging watchers of its stream
+
+	selected bool          // the pass under way serves it; of the catcher alone
+	next     kind.Revision // not given yet; of a live watcher a lower bound; under the stream's lock
+	taking   uint64        // with taken, under the stream's lock
+	taken    uint32        // with taking: its response in the list that Take makes
+	epoch    uint32        // items of an older epoch are not delivered; under the stream's lock
+
+	// Under the hub's lock.
+	live slot  // its place in the index of live watchers
+	part *part // of the revision that is being matched
+
+	// Of the catcher alone.
+	lag  slot // its place in the index of lagging watchers
+	from kind.Revision
+	seen uint32 // its epoch when it was selected
 }
 
 type state uint8
@@ -81,9 +81,12 @@ const watcherCost = 768
 func newWatcher(s *Stream, r *Request) *Watcher {
 	w := &Watcher{stream: s, start: r.Start, before: r.Before, fragment: r.Fragment, progress: r.Progress, idle: true}
 	w.interval.Shape = r.Interval.Shape
-	w.interval.Start = append([]byte(nil), r.Interval.Start...)
-	w.interval.End = append([]byte(nil), r.Interval.End...)
-	w.cost = costOf(r)
+	n := len(r.Interval.Start)
+	keys := append(append(make([]byte, 0, n+len(r.Interval.End)), r.Interval.Start...), r.Interval.End...)
+	w.interval.Start = keys[:n:n]
+	if len(keys) > n {
+		w.interval.End = keys[n:]
+	}
 	if r.NoPut {
 		w.skips |= skipPuts
 	}
@@ -93,9 +96,7 @@ func newWatcher(s *Stream, r *Request) *Watcher {
 	return w
 }
 
-func costOf(r *Request) int64 {
-	return watcherCost + 2*int64(len(r.Interval.Start)+len(r.Interval.End))
-}
+func costOf(iv command.Interval) int64 { return watcherCost + 2*int64(len(iv.Start)+len(iv.End)) }
 
 func liveSlot(w *Watcher) *slot { return &w.live }
 func lagSlot(w *Watcher) *slot  { return &w.lag }
