@@ -119,7 +119,7 @@ func TestPowerCutAtEverySync(t *testing.T) {
 func TestLargeDelete(t *testing.T) {
 	keys := 200_000
 	if testing.Short() {
-		keys = 40_000 // enough for the ten spills that are asked for below
+		keys = 20_000 // enough for the ten spills that are asked for below
 	}
 	fs := vfs.NewCrashableMem()
 	w := newWorld(t, fs, Options{SpillBytes: 5 * keys, PendingRows: 1000, EventBytes: 64 << 10})
