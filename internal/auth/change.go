@@ -57,7 +57,7 @@ func (s *Store) enable() error {
 	return nil
 }
 
-// disable stops permissions from counting and ends all tokens.
+// disable stops permissions from counting and ends all simple tokens.
 func (s *Store) disable() error {
 	if !s.Current().enabled {
 		return nil

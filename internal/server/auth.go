@@ -40,7 +40,7 @@ func (a *authServer) AuthEnable(ctx context.Context, _ *pb.AuthEnableRequest) (*
 	return &pb.AuthEnableResponse{Header: h}, nil
 }
 
-// AuthDisable stops permissions from counting, and ends all tokens.
+// AuthDisable stops permissions from counting, and ends all simple tokens.
 func (a *authServer) AuthDisable(ctx context.Context, _ *pb.AuthDisableRequest) (*pb.AuthDisableResponse, error) {
 	h, err := a.change(ctx, command.AuthChange{Op: command.AuthDisable})
 	if err != nil {
