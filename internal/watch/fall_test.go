@@ -68,3 +68,38 @@ func TestCaughtUpBeforeItIsKnownToLag(t *testing.T) {
 		t.Fatalf("the index holds the one watcher %d times", w.hub.mu.live.size)
 	}
 }
+
+// TestNoProgressOverWhatACompactionTook holds W4: what waits for a watcher is not given any more when a compaction cancels
+// it, and then the progress that stands behind it is not told either.
+func TestNoProgressOverWhatACompactionTook(t *testing.T) {
+	w := newWorld(t, mvcc.Options{}, Options{})
+	s, err := w.hub.NewStream("client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Watch(Request{Interval: point("k")})
+	s.Take(nil)
+	for range 3 {
+		w.do(w.put("v", "k"))
+	}
+	s.Progress()
+	// The queue is full for what comes next: the watcher falls, with three events and the progress waiting.
+	watcher := s.mu.watchers[0]
+	s.mu.Lock()
+	watcher.next = w.kv.Revision() + 1
+	s.setState(watcher, lagging)
+	s.mu.Unlock()
+	c := &catcher{hub: w.hub, all: []*Watcher{watcher}}
+	c.compact(watcher.next + 1)
+	canceled := false
+	for _, r := range s.Take(nil) {
+		if r.isProgress() {
+			t.Errorf("progress %d is told, and the events before it were dropped", r.Revision)
+		}
+		canceled = canceled || r.Canceled && r.CompactRevision > 0
+	}
+	if !canceled {
+		t.Error("the watcher is not told that it was compacted")
+	}
+}
