@@ -282,17 +282,7 @@ func (o own) awaitPut(from int64, prefix string) (*mvccpb.KeyValue, error) {
 		return nil, err
 	}
 	defer f.close()
-	for {
-		events, err := f.next()
-		if err != nil || events == nil {
-			return nil, err
-		}
-		for _, e := range events {
-			if e.Type == mvccpb.Event_PUT {
-				return e.Kv, nil
-			}
-		}
-	}
+	return f.first(mvccpb.Event_PUT)
 }
 
 // observeKey sends what is put under the key of a leader until it goes, or has to be looked for anew.

@@ -171,15 +171,5 @@ func (o own) awaitDelete(from int64, keys ...[]byte) (*mvccpb.KeyValue, error) {
 		return nil, err
 	}
 	defer f.close()
-	for {
-		events, err := f.next()
-		if err != nil || events == nil {
-			return nil, err
-		}
-		for _, e := range events {
-			if e.Type == mvccpb.Event_DELETE {
-				return e.Kv, nil
-			}
-		}
-	}
+	return f.first(mvccpb.Event_DELETE)
 }

@@ -171,3 +171,18 @@ func eachField(b []byte, take func(number protowire.Number, v uint64, bytes []by
 	}
 	return nil
 }
+
+// first waits for the first event of a kind and returns its key, or nil if it has to be looked for anew; see next.
+func (f *follower) first(kind mvccpb.Event_EventType) (*mvccpb.KeyValue, error) {
+	for {
+		events, err := f.next()
+		if err != nil || events == nil {
+			return nil, err
+		}
+		for _, e := range events {
+			if e.Type == kind {
+				return e.Kv, nil
+			}
+		}
+	}
+}
