@@ -49,6 +49,8 @@ var rooms = map[string]row{
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
+	"sim/check": {"", "it judges what was observed, and knows neither the world nor how a member is made"},
+
 	"servertest": {"", "it drives the built binary from outside"},
 	"lint":       {"", "it reads text"},
 }
@@ -122,6 +124,7 @@ var worldlyExceptions = map[string]string{
 	"lease sync":          "readers run beside the applier: they share the table of leases",
 	"auth sync/atomic":    "the published users and tokens are read by servers beside the applier",
 	"machine sync/atomic": "what a status request shows of the members is read beside the applier",
+	"replica sync/atomic": "an adopted snapshot replaces the machine beside its readers",
 	"store sync":          "the engine calls its logger and its event listener from goroutines of its own",
 	"replica time":        "the length of a sync is measured by a clock that the caller passes in; only the type is used",
 }
