@@ -264,7 +264,6 @@ func (m *Member) open(fs vfs.FS) error {
 		Identity:        id,
 		Boot:            randomNumber(),
 		Replica:         r,
-		DB:              m.db,
 		Logger:          m.logger.Named("node"),
 		Metrics:         node.NewMetrics(m.registry),
 		TickInterval:    c.HeartbeatInterval,
@@ -489,6 +488,9 @@ func (m *Member) stopServing() {
 
 // closeFiles closes the machine, the log, the store and the directory. Nothing uses them any more.
 func (m *Member) closeFiles(clean bool) {
+	if m.node != nil {
+		m.machine, m.db = m.node.Replica.Machine(), m.node.DB() // a snapshot may have replaced those of the start
+	}
 	if m.machine != nil {
 		if err := m.machine.Close(); err != nil && clean {
 			m.logger.Warn("closing the machine failed", zap.Error(err))

@@ -28,7 +28,7 @@ func TestRulesCatch(t *testing.T) {
 		{"forbidden-imports", "internal/machine/x.go", code(`import _ "time"`), `machine: no "time": entries carry time`},
 		{"forbidden-imports", "internal/batch/x.go", code(`import _ "math/rand/v2"`), `no "math/rand/v2": random numbers are drawn before`},
 		{"forbidden-imports", "internal/member/x.go", code(`import _ "net/url"`), `no "net/url"`},
-		{"forbidden-imports", "internal/replica/x.go", code(`import _ "sync/atomic"`), `one caller at a time`},
+		{"forbidden-imports", "internal/batch/x.go", code(`import _ "sync/atomic"`), `one caller at a time`},
 		{"forbidden-imports", "internal/command/x.go", code(`import _ "google.golang.org/grpc/codes"`), "knows gRPC"},
 		{"forbidden-imports", "internal/mvcc/x.go", code(`import "sync"`, `import "sync/atomic"`), ""},
 		{"forbidden-imports", "internal/mvcc/x.go", code(`import "sync"`), `the exception "mvcc sync/atomic" is no longer needed`},

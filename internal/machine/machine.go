@@ -135,6 +135,9 @@ func (m *Machine) Applied() kind.Position { return m.state.Position }
 // State returns the applied record of the last commit.
 func (m *Machine) State() store.Applied { return m.state }
 
+// DB returns the store that the machine was opened from.
+func (m *Machine) DB() *store.DB { return m.db }
+
 // KV returns the keys, for readers.
 func (m *Machine) KV() *mvcc.Store { return m.kv }
 

@@ -17,7 +17,7 @@ const keepInterval = time.Second
 func (n *Node) runKeeper() {
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
-	durable, err := n.DB.Durable()
+	durable, err := n.DB().Durable()
 	if err != nil {
 		n.Fail(fmt.Errorf("read the applied index that the store has flushed: %w", err))
 		return
@@ -36,7 +36,7 @@ func (n *Node) runKeeper() {
 		case <-ticker.C:
 		}
 		n.space.look(n)
-		now, err := n.DB.Durable()
+		now, err := n.DB().Durable()
 		if err != nil {
 			n.Fail(fmt.Errorf("read the applied index that the store has flushed: %w", err))
 			return
@@ -50,7 +50,7 @@ func (n *Node) runKeeper() {
 			moved = n.now()
 		}
 		if flushing == nil && n.flushDue(durable.Index, applied, n.now()-moved) {
-			if flushing, err = n.DB.AsyncFlush(); err != nil {
+			if flushing, err = n.DB().AsyncFlush(); err != nil {
 				n.Fail(fmt.Errorf("flush the store: %w", err))
 				return
 			}

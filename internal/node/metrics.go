@@ -53,7 +53,7 @@ func (n *Node) Register(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("etcd_server_proposals_pending", "Commands of this member that are undecided.", func() float64 { return float64(n.queue.pending()) })
-	gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store on disk.", func() float64 { return float64(n.DB.Usage()) })
+	gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store on disk.", func() float64 { return float64(n.DB().Usage()) })
 	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the live keys and values.", func() float64 { return float64(n.applied.Load().LiveBytes) })
 	gauge("etcd_debugging_mvcc_current_revision", "The revision of the store.", func() float64 { return float64(n.applied.Load().Revision) })
 	gauge("etcd_debugging_mvcc_compact_revision", "The compacted revision.", func() float64 { return float64(n.applied.Load().Compacted) })

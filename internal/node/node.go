@@ -41,13 +41,12 @@ import (
 	"holdfast/internal/watch"
 )
 
-// Config is what a Node is made of. Replica, its log and machine, and DB are open and stay the caller's to close,
-// after Run has returned.
+// Config is what a Node is made of. Replica, its log, its machine and the machine's store are open; those that it has
+// when Run has returned are the caller's to close.
 type Config struct {
 	Identity kind.Identity
 	Boot     uint64 // names this life of the member among all its lives; never reused
 	Replica  *replica.Replica
-	DB       *store.DB
 	Logger   *zap.Logger
 	Metrics  *Metrics
 
@@ -141,6 +140,10 @@ func New(c Config) *Node {
 
 // now is the node's monotonic time.
 func (n *Node) now() time.Duration { return time.Since(n.started) }
+
+// DB is the store that everything lies in. Who uses it asks each time, as with KV, Leases and Auth: an adopted
+// snapshot takes the place of all of them.
+func (n *Node) DB() *store.DB { return n.Replica.Machine().DB() }
 
 // KV is the store of keys, for readers.
 func (n *Node) KV() *mvcc.Store { return n.Replica.Machine().KV() }

@@ -76,7 +76,7 @@ func start(t *testing.T, fs vfs.FS, change func(*Config)) *rig {
 		Logger: quiet{new(raft.DefaultLogger)}})
 	must(err)
 	c := Config{
-		Identity: id, Boot: 9, Replica: rep, DB: r.db, Logger: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
+		Identity: id, Boot: 9, Replica: rep, Logger: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
 		TickInterval: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond, MaxRequestBytes: 10_000, FS: fs, Dir: "store",
 	}
 	if change != nil {

@@ -70,7 +70,7 @@ func (n *Node) Members(ctx context.Context, linearizable bool) ([]member.Member,
 
 // Sizes returns the bytes that the store takes on disk, and those of the live keys and values.
 func (n *Node) Sizes() (disk, live int64) {
-	return int64(n.DB.Usage()), n.applied.Load().LiveBytes
+	return int64(n.DB().Usage()), n.applied.Load().LiveBytes
 }
 
 // Keys is the number of live keys.

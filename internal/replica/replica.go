@@ -18,6 +18,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -53,7 +54,7 @@ type Replica struct {
 	id      kind.MemberID
 	raw     *raft.RawNode
 	log     *wal.Log
-	machine *machine.Machine
+	machine atomic.Pointer[machine.Machine]
 	logger  raft.Logger
 
 	work  []Work // what Next hands out, oldest first
@@ -101,7 +102,8 @@ func Open(c Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	r := &Replica{id: c.Member, raw: raw, log: c.Log, machine: c.Machine, logger: c.Logger}
+	r := &Replica{id: c.Member, raw: raw, log: c.Log, logger: c.Logger}
+	r.machine.Store(c.Machine)
 	r.configured(confState)
 	r.refresh()
 	return r, nil
@@ -173,8 +175,9 @@ func (r *Replica) State() State { return r.state }
 // Log is the replica's log, for its writer.
 func (r *Replica) Log() *wal.Log { return r.log }
 
-// Machine is the replica's machine, for its readers.
-func (r *Replica) Machine() *machine.Machine { return r.machine }
+// Machine is the replica's machine, for its readers. Any goroutine may call it. Who reads asks each time: the machine
+// changes with the store when a snapshot takes their place.
+func (r *Replica) Machine() *machine.Machine { return r.machine.Load() }
 
 // Next hands out the next piece of work, if there is one.
 func (r *Replica) Next() (Work, bool) {

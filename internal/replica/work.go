@@ -100,7 +100,7 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 		case *Apply:
 			for _, e := range w.Entries {
 				if p == nil {
-					p = r.machine.Begin(local)
+					p = r.Machine().Begin(local)
 				}
 				if err := p.Apply(machine.Entry{Position: position(e), Data: e.GetData()}); err != nil {
 					return err
@@ -115,7 +115,7 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 			if err := flush(); err != nil {
 				return err
 			}
-			p = r.machine.Begin(local)
+			p = r.Machine().Begin(local)
 			if err := p.Configure(position(w.Entry), w.ConfState); err != nil {
 				return err
 			}
