@@ -22,7 +22,8 @@
 //
 //	command  kind           (1 byte: 1 put, 2 delete range, 3 transaction, 4 compaction, 5 lease grant,
 //	                         6 lease revoke, 7 lease renew, 8 lease expire, 9 auth, 10 authenticate,
-//	                         11 token touch)
+//	                         11 token touch, 12 member publish, 13 member update, 14 alarm,
+//	                         15 version raise, 16 member change)
 //	         encoding       (1 byte: 1 protobuf messages of the etcd v3 API)
 //	         member         (8 bytes, little endian)  \
 //	         boot           (uvarint)                  > who waits for the reply
@@ -34,7 +35,12 @@
 // The payloads of 7 and 8 are messages with field 1, a varint, once for each lease: a LeaseKeepAliveRequest of
 // several leases. That of 9 is a byte for the operation (AuthOp) and the request of that operation with the hash, in
 // bytes, in the place of the password. Those of 10 and 11 are messages of the fields that AppendTokenGrant and
-// AppendTokenTouch name; they hold the SHA-256 of a token, never the token. An entry without commands carries only time.
+// AppendTokenTouch name; they hold the SHA-256 of a token, never the token. That of 13 is a MemberUpdateRequest, that
+// of 14 an AlarmRequest; those of 12, 15 and 16 are messages of the fields that their Append functions name. An entry
+// without commands carries only time.
+//
+// A member change is never in an entry of the normal kind. An entry that holds it and nothing else is the context of
+// the change of Raft's configuration that it asks for.
 //
 // An entry has no checksum; the log and the transport that carry it have theirs. An empty Raft entry is not an
 // entry of this format: it is the one with which a leader begins its term.

@@ -24,10 +24,13 @@ const (
 	KindAuthenticate Kind = 10 // a TokenGrant
 	KindTokenTouch   Kind = 11 // a TokenTouch
 
-	// Numbers kept for kinds to come: 12 to 15 users, roles and tokens, 32 to 39 members, 40 to 47 alarms, 48 the
-	// machine's own version.
+	KindMemberPublish Kind = 12 // a MemberPublish
+	KindMemberUpdate  Kind = 13 // a MemberUpdate
+	KindAlarm         Kind = 14 // an Alarm
+	KindVersionRaise  Kind = 15 // a VersionRaise
+	KindMemberChange  Kind = 16 // a MemberChange; alone, in the context of a change of Raft's configuration
 
-	lastKind = KindTokenTouch
+	lastKind = KindMemberChange
 )
 
 func (k Kind) String() string {
@@ -54,6 +57,16 @@ func (k Kind) String() string {
 		return "authenticate"
 	case KindTokenTouch:
 		return "token touch"
+	case KindMemberPublish:
+		return "member publish"
+	case KindMemberUpdate:
+		return "member update"
+	case KindAlarm:
+		return "alarm"
+	case KindVersionRaise:
+		return "version raise"
+	case KindMemberChange:
+		return "member change"
 	}
 	return "unknown"
 }

@@ -26,6 +26,19 @@ func entries() map[string]Entry {
 			{Kind: KindLeaseRenew, Origin: Origin{Member: 1, Boot: 2, Sequence: 5}, Payload: AppendLeaseRenew(nil, &LeaseRenew{IDs: []kind.LeaseID{7, 0, -1}})},
 			{Kind: KindLeaseExpire, Origin: Origin{Member: 1, Boot: 2, Sequence: 6}, Payload: AppendLeaseExpire(nil, &LeaseExpire{IDs: []kind.LeaseID{1 << 62}})},
 		}},
+		"entry-v1-members": {Elapsed: 3500000000, Wall: 1760000002000000000, Commands: []Command{
+			{Kind: KindMemberPublish, Origin: Origin{Member: 1, Boot: 2, Sequence: 7}, AuthRevision: ByMember,
+				Payload: AppendMemberPublish(nil, &MemberPublish{ID: 1 << 63, Name: "Rafał", ClientURLs: []string{"http://a:2379", "https://b:2379"}})},
+			{Kind: KindMemberUpdate, Origin: Origin{Member: 1, Boot: 2, Sequence: 8}, User: "root", AuthRevision: 3,
+				Payload: AppendMemberUpdate(nil, &MemberUpdate{ID: 7, PeerURLs: []string{"http://a:2380"}})},
+			{Kind: KindAlarm, Origin: Origin{Member: 1, Boot: 2, Sequence: 9}, AuthRevision: ByMember,
+				Payload: AppendAlarm(nil, &Alarm{Action: AlarmRaise, Member: 7, Type: AlarmCorrupt})},
+			{Kind: KindVersionRaise, Origin: Origin{Member: 1, Boot: 2, Sequence: 10}, AuthRevision: ByMember,
+				Payload: AppendVersionRaise(nil, &VersionRaise{Version: 2})},
+			{Kind: KindMemberChange, Origin: Origin{Member: 1, Boot: 2, Sequence: 11}, Payload: AppendMemberChange(nil, &MemberChange{Steps: []MemberStep{
+				{Op: AddVoter, ID: 8, PeerURLs: []string{"http://b:2380", "http://b:2381"}}, {Op: AddLearner, ID: 9, PeerURLs: []string{"http://c:2380"}},
+				{Op: PromoteMember, ID: 10}, {Op: RemoveMember, ID: 1 << 63}}})},
+		}},
 		"entry-v1": {Elapsed: 1500000000, Wall: 1760000000123456789, Commands: []Command{
 			{Kind: KindPut, Origin: Origin{Member: 0x8e9e05c52164694d, Boot: 3, Sequence: 1},
 				Payload: AppendPut(nil, &Put{Key: []byte("k"), Value: []byte("v"), PrevKV: true})},
