@@ -18,7 +18,7 @@ type row struct {
 var everywhere = []string{"kind", "invariant"}
 
 // rooms is the table of arrows: a package may know what is below it, nothing beside it or above. Later rooms (lease,
-// watch, transport, chore, gateway, sim) get their row when they are built.
+// watch, chore, gateway, sim) get their row when they are built.
 var rooms = map[string]row{
 	"kind":      {"", "it holds numbers and decides nothing"},
 	"invariant": {"", "every room may check, so it may know none"},
@@ -30,6 +30,8 @@ var rooms = map[string]row{
 	"store":   {"", "it opens the engine and orders its keys; what they mean is known above"},
 	"command": {"", "it says what is asked, not what is done about it"},
 	"batch":   {"store", "it is one pending change of the store, and knows no command"},
+
+	"transport": {"", "it carries messages between members; what they mean is known above"},
 
 	"member":  {"batch store", "what the machine is made of does not know its neighbours"},
 	"mvcc":    {"batch command store", "what the machine is made of does not know its neighbours"},
@@ -45,7 +47,9 @@ var rooms = map[string]row{
 	"inspect": {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"holdfast": {"auth batch chore command config datadir machine member mvcc node replica server store tlsconf wal watch",
+	"assembly": {"batch chore command config datadir machine member mvcc node replica store transport wal watch",
+		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
+	"holdfast": {"assembly auth batch chore command config datadir machine member mvcc node replica server store tlsconf transport wal watch",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
