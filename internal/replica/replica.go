@@ -18,6 +18,7 @@ package replica
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3"
@@ -33,7 +34,7 @@ import (
 const (
 	maxMessageBytes     = 1 << 20   // one append message; a larger entry travels alone
 	maxInflightMessages = 256       // messages, per follower
-	maxInflightBytes    = 64 << 20  // per follower
+	maxInflightBytes    = 8 << 20   // per follower; also what one answer of a follower that lags may make the owner read from files
 	maxApplyingBytes    = 16 << 20  // handed to the applier and not yet applied
 	maxUncommittedBytes = 256 << 20 // appended on the leader and not yet committed
 )
@@ -57,19 +58,28 @@ type Replica struct {
 	machine atomic.Pointer[machine.Machine]
 	logger  raft.Logger
 
-	work  []Work // what Next hands out, oldest first
-	reads []Read
-	state State
+	work    []Work // what Next hands out, oldest first
+	reads   []Read
+	state   State
+	durable hardState // what the last append that was handed out made, or makes, durable
 }
+
+// hardState is the part of raft's hard state that others rely on.
+type hardState struct{ term, vote uint64 }
 
 // State is where the replica stands, as raft sees it.
 type State struct {
-	Term      kind.Term
-	Leader    kind.MemberID // 0 when unknown
-	Role      raft.StateType
-	Commit    kind.Index
-	Last      kind.Index
-	SoleVoter bool // every acknowledgement of the cluster is given by this member
+	Term       kind.Term
+	Leader     kind.MemberID // 0 when unknown
+	Role       raft.StateType
+	Commit     kind.Index
+	Last       kind.Index    // of the log as it is written
+	Applied    kind.Index    // of which raft knows that it is applied, which may be a little later than it is
+	Transferee kind.MemberID // whom a leader is handing over to; it takes no proposals meanwhile
+	SoleVoter  bool          // every acknowledgement of the cluster is given by this member
+	Learner    bool
+	Voter      bool
+	Joint      bool // the configuration is on its way from one set of voters to another
 }
 
 // Open makes a replica from an open log and machine that belong together. It returns a *MismatchError when
@@ -102,7 +112,8 @@ func Open(c Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	r := &Replica{id: c.Member, raw: raw, log: c.Log, logger: c.Logger}
+	r := &Replica{id: c.Member, raw: raw, log: c.Log, logger: c.Logger,
+		durable: hardState{s.hard.GetTerm(), s.hard.GetVote()}}
 	r.machine.Store(c.Machine)
 	r.configured(confState)
 	r.refresh()
@@ -149,12 +160,6 @@ func (r *Replica) Tick() { r.raw.Tick() }
 
 // Campaign starts an election now. The sole voter of a cluster need not wait for a timeout.
 func (r *Replica) Campaign() error { return r.raw.Campaign() }
-
-// Receive takes a message from another member.
-func (r *Replica) Receive(m *raftpb.Message) error { return r.raw.Step(m) }
-
-// Propose appends an entry, if this member leads. It returns raft.ErrProposalDropped when nothing was appended.
-func (r *Replica) Propose(data []byte) error { return r.raw.Propose(data) }
 
 // ReadIndex asks for an index at which a read is linearizable; the answer comes out of Reads with the same
 // context. A context is used once: an answer to an earlier attempt must not be taken for this one (etcd#20418).
@@ -205,9 +210,14 @@ func (r *Replica) accept(ready raft.Ready) {
 	for _, m := range ready.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
-			a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), Sync: len(m.GetResponses()) > 0}
+			a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), Sync: len(m.GetEntries()) > 0}
 			if m.Term != nil || m.Vote != nil || m.Commit != nil {
 				a.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
+				// A commit is no promise: an answer that stands behind one only has to wait for the appends before it, and
+				// those are done first.
+				if now := (hardState{m.GetTerm(), m.GetVote()}); now != r.durable {
+					r.durable, a.Sync = now, true
+				}
 			}
 			r.work = append(r.work, a)
 		case raft.LocalApplyThread:
@@ -257,6 +267,9 @@ func (r *Replica) configure(e *raftpb.Entry) *raftpb.ConfState {
 func (r *Replica) configured(cs *raftpb.ConfState) {
 	r.state.SoleVoter = len(cs.GetVoters()) == 1 && cs.GetVoters()[0] == uint64(r.id) &&
 		len(cs.GetVotersOutgoing()) == 0 && len(cs.GetLearners()) == 0 && len(cs.GetLearnersNext()) == 0
+	r.state.Joint = len(cs.GetVotersOutgoing()) > 0
+	r.state.Voter = slices.Contains(cs.GetVoters(), uint64(r.id))
+	r.state.Learner = slices.Contains(cs.GetLearners(), uint64(r.id)) || slices.Contains(cs.GetLearnersNext(), uint64(r.id))
 }
 
 // Done takes finished work back: its responses take effect, or become messages to send.
@@ -289,14 +302,13 @@ func (r *Replica) Done(w Work) error {
 // refresh takes raft's view over into State.
 func (r *Replica) refresh() {
 	s := r.raw.BasicStatus()
-	r.state = State{
-		Term:      kind.Term(s.GetTerm()),
-		Leader:    kind.MemberID(s.Lead),
-		Role:      s.RaftState,
-		Commit:    kind.Index(s.GetCommit()),
-		Last:      r.log.LastIndex(),
-		SoleVoter: r.state.SoleVoter,
-	}
+	r.state.Term = kind.Term(s.GetTerm())
+	r.state.Leader = kind.MemberID(s.Lead)
+	r.state.Role = s.RaftState
+	r.state.Commit = kind.Index(s.GetCommit())
+	r.state.Last = r.log.LastIndex()
+	r.state.Applied = kind.Index(s.Applied)
+	r.state.Transferee = kind.MemberID(s.LeadTransferee)
 }
 
 func decodeChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {

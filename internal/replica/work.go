@@ -19,7 +19,7 @@ type Work interface{ work() }
 type Append struct {
 	Entries   []*raftpb.Entry
 	HardState *raftpb.HardState // nil when unchanged
-	Sync      bool              // someone relies on it: only a changed commit does without (I1)
+	Sync      bool              // someone relies on it: a changed commit, and an answer alone, do without (I1)
 	responses []*raftpb.Message
 }
 
