@@ -25,7 +25,7 @@ func (c *Config) complete(given func(name string) bool) []Warning {
 				formatURLs(c.AdvertiseClientURLs))))
 		}
 	}
-	if !given("initial-cluster") {
+	if !given("initial-cluster") && !c.Discovers() {
 		c.InitialCluster = []InitialMember{{Name: c.Name, PeerURLs: slices.Clone(c.InitialAdvertisePeerURLs)}}
 	}
 	if c.WarningUnaryRequestDuration == 0 { // As in etcd, which cannot switch it off either.
@@ -76,24 +76,37 @@ func (c *Config) checkTogether(given func(name string) bool) error {
 	if err := c.checkSecurity(); err != nil {
 		return err
 	}
+	if err := c.checkDiscovery(); err != nil {
+		return err
+	}
 	if c.Program == etcdProgram && c.ConfigFile == "" && given("listen-client-urls") && !given("advertise-client-urls") {
 		return valueError("--advertise-client-urls is not set, but must be when --listen-client-urls is")
 	}
 	return nil
 }
 
-// CheckBootstrap checks what only matters when a member starts with a new data directory: the member itself is
-// one of the initial cluster, with the peer URLs that it advertises. It returns an ErrValue.
+// CheckBootstrap is CheckBootstrapWith for URLs that must be written the same way.
 func (c *Config) CheckBootstrap() error {
-	i := slices.IndexFunc(c.InitialCluster, func(m InitialMember) bool { return m.Name == c.Name })
-	if i < 0 {
+	return c.CheckBootstrapWith(func(_, _ []url.URL) string { return "they are written differently" })
+}
+
+// CheckBootstrapWith checks what only matters when a member starts with a new data directory: the member itself is one
+// of the initial cluster and, in a new cluster, has the peer URLs there that it advertises. URLs that are written
+// differently may name the same addresses: differ is asked then, and says in a clause why they do not. The error is an
+// ErrValue.
+func (c *Config) CheckBootstrapWith(differ func(listed, advertised []url.URL) string) error {
+	me, ok := c.InitialMemberNamed(c.Name)
+	if !ok {
 		return valueError("--initial-cluster is %s, but must contain this member, whose --name is %s",
 			formatMembers(c.InitialCluster), c.Name)
 	}
-	listed, advertised := formatURLs(c.InitialCluster[i].PeerURLs), formatURLs(c.InitialAdvertisePeerURLs)
-	if listed != advertised {
+	listed, advertised := formatURLs(me.PeerURLs), formatURLs(c.InitialAdvertisePeerURLs)
+	if c.InitialClusterState == "existing" || listed == advertised {
+		return nil // who joins has been announced with its URLs before
+	}
+	if difference := differ(me.PeerURLs, c.InitialAdvertisePeerURLs); difference != "" {
 		return valueError("--initial-cluster gives this member the URLs %s, but --initial-advertise-peer-urls is %s; "+
-			"they must be the same", listed, advertised)
+			"they must be the same: %s", listed, advertised, difference)
 	}
 	return nil
 }

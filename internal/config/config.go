@@ -43,12 +43,29 @@ type Config struct {
 	// AdvertiseClientURLs and InitialAdvertisePeerURLs are what the member tells others; at least one URL each.
 	AdvertiseClientURLs, InitialAdvertisePeerURLs []url.URL
 
-	// InitialCluster lists the first members in the order of their names; at least one.
+	// InitialCluster lists the first members in the order of their names: at least one, or none where they are to be
+	// discovered.
 	InitialCluster []InitialMember
 	// InitialClusterState is "new" or "existing".
 	InitialClusterState string
 	// InitialClusterToken is mixed into the ids of a new cluster and its members.
 	InitialClusterToken string
+
+	// DiscoverySRV is a DNS domain whose SRV records, with DiscoverySRVName in their names, list the first members.
+	DiscoverySRV, DiscoverySRVName string
+	// DiscoveryEndpoints are members of another cluster through which the first members find each other under
+	// DiscoveryToken; both are set or neither. At most one of InitialCluster (as given), DiscoverySRV and
+	// DiscoveryEndpoints is set.
+	DiscoveryEndpoints []string
+	DiscoveryToken     string
+	// The following say how DiscoveryEndpoints are spoken to.
+	DiscoveryDialTimeout, DiscoveryRequestTimeout           time.Duration
+	DiscoveryKeepAliveTime, DiscoveryKeepAliveTimeout       time.Duration
+	DiscoveryInsecureTransport, DiscoveryInsecureSkipVerify bool
+	DiscoveryCertFile, DiscoveryKeyFile, DiscoveryCAFile    string
+	DiscoveryUser, DiscoveryPassword                        string
+	// DiscoveryFallback is "exit".
+	DiscoveryFallback string
 
 	// HeartbeatInterval is at least 1 ms; ElectionTimeout is at least five times as long and at most 50 s.
 	HeartbeatInterval, ElectionTimeout time.Duration
@@ -117,6 +134,8 @@ type Config struct {
 	WatchProgressNotifyInterval time.Duration
 	WatchCacheBytes             int64
 
+	// ForceNewCluster makes the member a cluster of its own, with all its data.
+	ForceNewCluster bool
 	// UnsafeNoFsync leaves out every sync; a power cut may then lose acknowledged writes.
 	UnsafeNoFsync bool
 

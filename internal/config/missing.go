@@ -8,16 +8,19 @@ var missing = map[string]bool{}
 // onlyInFile are the keys that only etcd's configuration file has.
 var onlyInFile = []string{"peer-transport-security", "discovery-config", "socket-options"}
 
+// removed are the flags that etcd's help still shows and that etcd 3.7 itself refuses, with what to use instead.
+var removed = map[string]string{
+	"discovery":       "the service it names has been switched off; use --discovery-endpoints and --discovery-token, or --discovery-srv",
+	"discovery-proxy": "it belonged to --discovery, which is no more",
+}
+
 func init() {
 	for _, name := range []string{
 		"wal-dir", "initial-election-tick-advance", "listen-client-http-urls", "max-wals", "max-snapshots", "memory-mlock",
 		"backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit", "socket-reuse-port",
 		"socket-reuse-address", "enable-grpc-gateway", "raft-read-timeout", "raft-write-timeout", "feature-gates",
 
-		"discovery", "discovery-token", "discovery-endpoints", "discovery-dial-timeout", "discovery-request-timeout",
-		"discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-insecure-transport",
-		"discovery-insecure-skip-tls-verify", "discovery-cert", "discovery-key", "discovery-cacert", "discovery-user",
-		"discovery-password", "discovery-fallback", "discovery-proxy", "discovery-srv", "discovery-srv-name",
+		"discovery", "discovery-proxy",
 		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
 
 		"peer-cert-file", "peer-key-file", "peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file",
@@ -34,8 +37,6 @@ func init() {
 		"corrupt-check-time", "compact-hash-check-time", "peer-skip-client-san-verification",
 		"bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
 		"snapshot-catchup-entries",
-
-		"force-new-cluster",
 	} {
 		missing[name] = true
 	}

@@ -8,6 +8,9 @@ import (
 
 // unknownName is the refusal of a flag (prefix "--") or a key (prefix "") that is no setting.
 func unknownName(prefix, name string) error {
+	if why := removed[name]; why != "" {
+		return unknownError("%s%s is a setting that etcd 3.7 refuses too: %s.", prefix, name, why)
+	}
 	if missing[name] {
 		return unknownError("%s%s is a setting of etcd that this version of Holdfast does not have. "+
 			"Leave it out if you can do without what it asks for.", prefix, name)

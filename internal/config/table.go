@@ -39,10 +39,9 @@ var table = []Setting{
 	},
 	{
 		Name: "listen-peer-urls", Section: Member, Kind: URLList, Default: "http://localhost:2380",
-		Help:     "Where to listen for other members: URLs with an IP address or localhost.",
-		NoEffect: "this version runs clusters of one member, which nobody has to reach",
-		field:    func(c *Config) any { return &c.ListenPeerURLs },
-		check:    func(c *Config) string { return bindable(c.ListenPeerURLs) },
+		Help:  "Where to listen for other members: URLs with an IP address or localhost, or unix://path; https:// and unixs:// for TLS.",
+		field: func(c *Config) any { return &c.ListenPeerURLs },
+		check: func(c *Config) string { return bindable(c.ListenPeerURLs) },
 	},
 	{
 		Name: "listen-client-urls", Section: Member, Kind: URLList, Default: "http://localhost:2379",
@@ -94,7 +93,7 @@ var table = []Setting{
 	},
 	{
 		Name: "initial-cluster", Section: Clustering, Kind: Members, Default: "${name}=${initial-advertise-peer-urls}",
-		Help:  "The first members of a new cluster: name=URL pairs; a member with several URLs is listed once for each.",
+		Help:  "The first members of a new cluster, or, with --initial-cluster-state=existing, those of the cluster to join and this one: name=URL pairs; a member with several URLs is listed once for each. Read only when the data directory is new.",
 		field: func(c *Config) any { return &c.InitialCluster },
 	},
 	{
@@ -113,6 +112,88 @@ var table = []Setting{
 		Help:  "The URLs at which clients reach this member, as it tells them. etcd wants it set whenever --listen-client-urls is.",
 		field: func(c *Config) any { return &c.AdvertiseClientURLs },
 		check: func(c *Config) string { return reachable(c.AdvertiseClientURLs) },
+	},
+	{
+		Name: "discovery-srv", Section: Clustering, Kind: Text, Default: "",
+		Help:  "A DNS domain whose SRV records _etcd-server-ssl._tcp and _etcd-server._tcp name the first members of a new cluster, in the place of --initial-cluster.",
+		field: func(c *Config) any { return &c.DiscoverySRV },
+	},
+	{
+		Name: "discovery-srv-name", Section: Clustering, Kind: Text, Default: "",
+		Help:  "A word that goes into the names of the SRV records that --discovery-srv looks up: _etcd-server-ssl-NAME._tcp and _etcd-server-NAME._tcp.",
+		field: func(c *Config) any { return &c.DiscoverySRVName },
+	},
+	{
+		Name: "discovery-endpoints", Section: Clustering, Kind: TextList, Default: "",
+		Help:  "Members of another cluster (Holdfast or etcd) through which the first members of a new cluster find each other, in the place of --initial-cluster. Needs --discovery-token.",
+		field: func(c *Config) any { return &c.DiscoveryEndpoints },
+	},
+	{
+		Name: "discovery-token", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The word under which the first members find each other at --discovery-endpoints. The number of members must be there as the value of /_etcd/registry/TOKEN/_config/size. A token serves one cluster.",
+		field: func(c *Config) any { return &c.DiscoveryToken },
+		check: discoveryTokenIsOne,
+	},
+	{
+		Name: "discovery-dial-timeout", Section: Clustering, Kind: Duration, Default: "2s", Min: 0, Max: int64(time.Hour),
+		Help:  "How long to wait for a connection to --discovery-endpoints, and for the login there.",
+		field: func(c *Config) any { return &c.DiscoveryDialTimeout },
+	},
+	{
+		Name: "discovery-request-timeout", Section: Clustering, Kind: Duration, Default: "5s", Min: int64(time.Millisecond), Max: int64(time.Hour),
+		Help:  "How long one request to --discovery-endpoints may take.",
+		field: func(c *Config) any { return &c.DiscoveryRequestTimeout },
+	},
+	{
+		Name: "discovery-keepalive-time", Section: Clustering, Kind: Duration, Default: "2s", Min: 0, Max: int64(time.Hour),
+		Help:  "How often a quiet connection to --discovery-endpoints is probed.",
+		field: func(c *Config) any { return &c.DiscoveryKeepAliveTime },
+	},
+	{
+		Name: "discovery-keepalive-timeout", Section: Clustering, Kind: Duration, Default: "6s", Min: 0, Max: int64(time.Hour),
+		Help:  "How long to wait for the answer to such a probe.",
+		field: func(c *Config) any { return &c.DiscoveryKeepAliveTimeout },
+	},
+	{
+		Name: "discovery-insecure-transport", Section: Clustering, Kind: Bool, Default: "true",
+		Help:  "Speak without TLS to --discovery-endpoints, unless an endpoint or a certificate asks for it.",
+		field: func(c *Config) any { return &c.DiscoveryInsecureTransport },
+	},
+	{
+		Name: "discovery-insecure-skip-tls-verify", Section: Clustering, Kind: Bool, Default: "false",
+		Help:  "Do not check the certificate of --discovery-endpoints. For tests only.",
+		field: func(c *Config) any { return &c.DiscoveryInsecureSkipVerify },
+	},
+	{
+		Name: "discovery-cert", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The certificate to show to --discovery-endpoints (PEM).",
+		field: func(c *Config) any { return &c.DiscoveryCertFile },
+	},
+	{
+		Name: "discovery-key", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The private key of --discovery-cert (PEM).",
+		field: func(c *Config) any { return &c.DiscoveryKeyFile },
+	},
+	{
+		Name: "discovery-cacert", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The authorities that vouch for --discovery-endpoints (PEM).",
+		field: func(c *Config) any { return &c.DiscoveryCAFile },
+	},
+	{
+		Name: "discovery-user", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The user to log in as at --discovery-endpoints: name, or name:password.",
+		field: func(c *Config) any { return &c.DiscoveryUser },
+	},
+	{
+		Name: "discovery-password", Section: Clustering, Kind: Text, Default: "",
+		Help:  "The password of --discovery-user; that then is the name alone.",
+		field: func(c *Config) any { return &c.DiscoveryPassword },
+	},
+	{
+		Name: "discovery-fallback", Section: Clustering, Kind: Word, Default: "exit", OneOf: []string{"exit", "proxy"},
+		Help:  "What to do when discovery fails. There is only exit: etcd's proxy is no more.",
+		field: func(c *Config) any { return &c.DiscoveryFallback },
+		check: fallbackIsExit,
 	},
 	{
 		Name: "strict-reconfig-check", Section: Clustering, Kind: Bool, Default: "true",
@@ -268,6 +349,11 @@ var table = []Setting{
 		field:    func(c *Config) any { return &c.MaxLearners },
 	},
 
+	{
+		Name: "force-new-cluster", Section: Unsafe, Kind: Bool, Default: "false",
+		Help:  "Make this member, with all its data, a cluster of its own, and remove all others. For the last survivor of a cluster that has lost its majority for good. UNSAFE: what only the lost members had acknowledged is lost, and if they live on there are two clusters. Leave it out at the next start.",
+		field: func(c *Config) any { return &c.ForceNewCluster },
+	},
 	{
 		Name: "unsafe-no-fsync", Section: Unsafe, Kind: Bool, Default: "false",
 		Help:  "Never wait for the disk. UNSAFE: a power cut loses acknowledged writes and may make the data unreadable.",
