@@ -31,25 +31,27 @@ var rooms = map[string]row{
 	"command": {"", "it says what is asked, not what is done about it"},
 	"batch":   {"store", "it is one pending change of the store, and knows no command"},
 
+	"discovery": {"config", "it finds the first members, and starts none"},
 	"transport": {"", "it carries messages between members; what they mean is known above"},
 
-	"member":  {"batch store", "what the machine is made of does not know its neighbours"},
+	"member":  {"batch command store", "what the machine is made of does not know its neighbours"},
+	"digest":  {"", "it compares numbers that members report; where they come from is known above"},
 	"mvcc":    {"batch command store", "what the machine is made of does not know its neighbours"},
 	"auth":    {"command store", "what the machine is made of does not know its neighbours"},
 	"lease":   {"batch store", "what the machine is made of does not know its neighbours"},
 	"machine": {"auth batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
 	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
 	"watch":   {"command mvcc store", "it hands out what the store has changed; it does not know how clients are told"},
-	"node":    {"auth batch command lease machine member mvcc replica store wal watch", "it runs a replica; it does not know who asks"},
+	"node":    {"auth batch command digest lease machine member mvcc replica store wal watch", "it runs a replica; it does not know who asks"},
 	"chore":   {"auth command lease machine node", "it does a leader's duties through the node, like any other proposer"},
 	"server":  {"auth command lease machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
 
 	"inspect": {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
-	"assembly": {"batch chore command config datadir machine member mvcc node replica store transport wal watch",
+	"assembly": {"batch chore command config datadir machine member mvcc node replica store wal watch",
 		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
-	"holdfast": {"assembly auth batch chore command config datadir machine member mvcc node replica server store tlsconf transport wal watch",
+	"holdfast": {"assembly auth batch command config datadir machine member mvcc node replica server store tlsconf wal watch",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
 
@@ -107,7 +109,7 @@ func roomOf(imported string) (room string, ours bool) {
 }
 
 // The rooms from replica down are plain objects: the same entries must give the same state on every member (I5, M1).
-var plainRooms = []string{"replica", "machine", "mvcc", "auth", "lease", "member", "batch", "store", "command"}
+var plainRooms = []string{"replica", "digest", "machine", "mvcc", "auth", "lease", "member", "batch", "store", "command"}
 
 // worldly are the packages that plain rooms must not import, each with what to do instead.
 var worldly = []struct{ prefix, instead string }{
@@ -129,7 +131,9 @@ var worldlyExceptions = map[string]string{
 	"auth sync/atomic":    "the published users and tokens are read by servers beside the applier",
 	"machine sync/atomic": "what a status request shows of the members is read beside the applier",
 	"replica sync/atomic": "an adopted snapshot replaces the machine beside its readers",
+	"store sync/atomic":   "readers run beside the applier, and a replaced store is closed when the last has gone",
 	"store sync":          "the engine calls its logger and its event listener from goroutines of its own",
+	"digest time":         "the caller passes in how late it is; only the type is used",
 	"replica time":        "the length of a sync is measured by a clock that the caller passes in; only the type is used",
 }
 
