@@ -27,7 +27,7 @@ func (s *Snapshot) Allow(id Identity, request any, attached AttachedKeys) error 
 		return nil
 	}
 	switch r := request.(type) {
-	case *command.Compaction, *command.AuthChange:
+	case *command.Compaction, *command.AuthChange, *command.MemberChange, *command.MemberUpdate, *command.Alarm:
 		return s.AllowAdmin(id)
 	case *command.LeaseGrant, *command.LeaseLeases:
 		return s.AllowAnyUser(id)

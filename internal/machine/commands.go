@@ -69,7 +69,31 @@ func (p *Pending) execute(c *command.Command) error {
 		if refused, err = p.authCommand(c); err != nil {
 			return err
 		}
+	case command.KindMemberPublish, command.KindMemberUpdate:
+		var err error
+		if refused, err = p.memberCommand(c); err != nil {
+			return err
+		}
+	case command.KindAlarm:
+		alarm, whole, err := command.DecodeAlarm(c.Payload)
+		if err := understood(whole, err); err != nil {
+			return err
+		}
+		w.BeginCommand()
+		if refused = p.permitted(c, &alarm); refused == nil {
+			p.alarmCommand(alarm)
+		}
+	case command.KindVersionRaise:
+		raise, whole, err := command.DecodeVersionRaise(c.Payload)
+		if err := understood(whole, err); err != nil {
+			return err
+		}
+		w.BeginCommand()
+		if err := p.raiseVersion(raise.Version); err != nil {
+			return err
+		}
 	default:
+		// A change of the membership is no command of an entry: it comes by Configure.
 		return fmt.Errorf("%w: kind %d", ErrUnknownEntry, c.Kind)
 	}
 	changed := w.EndCommand()

@@ -16,8 +16,8 @@ import (
 //	each entry that is not empty:                     'E' | index | elapsed
 //	each command that had effects:                    the bytes of its effects, in the order in which they happened;
 //	                                                  a command that lets leases expire makes a step for each of them
-//	each change of the configuration:                 'E' | index | elapsed, then 'M' and the record for the
-//	                                                  configuration and for each member that changed
+//	each change of the configuration:                 'E' | index | elapsed, then the effects of one command: the
+//	                                                  configuration, each member that changed, each alarm cleared
 //
 //	the effects of a command:
 //	  a key was put        'P' | create revision | mod revision | version | lease | key | value
@@ -26,6 +26,9 @@ import (
 //	  a lease was granted  'G' | lease | TTL in seconds | deadline
 //	  a lease was renewed  'R' | lease | deadline
 //	  a lease has ended    'X' | lease, after what was deleted with it
+//	  a member changed     'M' | id | its record; the configuration has the id 0
+//	  an alarm was raised  'Q' | member | type, and cleared 'q' | member | type
+//	  the version rose     'V' | machine version
 //	  users and tokens     'A' | key | value of a record that was set, 'a' | key of one that was deleted
 //
 // Numbers are 8 bytes, big endian; a key, a value or a record is its length as such a number and its bytes. Elapsed
@@ -111,8 +114,8 @@ func (d *digest) numbers(what byte, numbers ...uint64) {
 	d.write(b)
 }
 
-func (d *digest) record(value []byte) {
-	d.scratch = appendSized(append(d.scratch[:0], 'M'), value)
+func (d *digest) member(id kind.MemberID, record []byte) {
+	d.scratch = appendSized(binary.BigEndian.AppendUint64(append(d.scratch[:0], 'M'), uint64(id)), record)
 	d.write(d.scratch)
 }
 

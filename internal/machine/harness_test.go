@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
@@ -115,6 +116,16 @@ func encodeCommand(c any) command.Command {
 		return command.Command{Kind: command.KindLeaseRenew, Payload: command.AppendLeaseRenew(nil, c)}
 	case *command.LeaseExpire:
 		return command.Command{Kind: command.KindLeaseExpire, Payload: command.AppendLeaseExpire(nil, c)}
+	case *command.MemberPublish:
+		return command.Command{Kind: command.KindMemberPublish, AuthRevision: command.ByMember, Payload: command.AppendMemberPublish(nil, c)}
+	case *command.MemberUpdate:
+		return command.Command{Kind: command.KindMemberUpdate, Payload: command.AppendMemberUpdate(nil, c)}
+	case *command.Alarm:
+		return command.Command{Kind: command.KindAlarm, AuthRevision: command.ByMember, Payload: command.AppendAlarm(nil, c)}
+	case *command.VersionRaise:
+		return command.Command{Kind: command.KindVersionRaise, AuthRevision: command.ByMember, Payload: command.AppendVersionRaise(nil, c)}
+	case *command.MemberChange:
+		return command.Command{Kind: command.KindMemberChange, Payload: command.AppendMemberChange(nil, c)}
 	}
 	panic(fmt.Sprintf("%T is no command", c))
 }
@@ -138,6 +149,23 @@ func (r *rig) apply(entries ...[]byte) ([]Reply, mvcc.Changes) {
 		r.t.Fatal(err)
 	}
 	return append([]Reply(nil), p.Replies()...), p.Changes()
+}
+
+// configure applies a change of the configuration to cs, which these steps have led to, or none.
+func (r *rig) configure(cs *raftpb.ConfState, steps ...command.MemberStep) []Reply {
+	r.t.Helper()
+	var context []byte
+	if len(steps) > 0 {
+		context = r.pack(&command.MemberChange{Steps: steps})
+	}
+	p := r.Begin(testLocal)
+	if err := p.Configure(r.next(), cs, context); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := p.Commit(); err != nil {
+		r.t.Fatal(err)
+	}
+	return append([]Reply(nil), p.Replies()...)
 }
 
 // do runs one command in an entry of its own.

@@ -29,9 +29,10 @@ type Machine struct {
 	state  store.Applied // as of the last commit
 	cursor *cursor       // of a command that a crash has interrupted, until its entry is applied
 
-	// members and confState are replaced as a whole, so that anybody may read them.
+	// members, confState and alarms are replaced as a whole, so that anybody may read them.
 	members   atomic.Pointer[[]member.Member]
 	confState atomic.Pointer[raftpb.ConfState]
+	alarms    atomic.Pointer[[]Alarm]
 
 	batch   *batch.Batch
 	pending Pending
@@ -60,7 +61,7 @@ func Genesis(set func(key, value []byte), members []member.Member) {
 }
 
 // Open rebuilds the machine from the store. kv must be of the same store and have no writer. The errors are
-// ErrNewerMachine, ErrCursor, member.ErrRecord, lease.ErrRecord,
+// ErrNewerMachine, ErrCursor, ErrAlarmRecord, member.ErrRecord, lease.ErrRecord,
 // auth.ErrRecord and failures of the store.
 func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 	state, err := db.Applied()
@@ -80,6 +81,11 @@ func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 	m := &Machine{db: db, kv: kv, state: state}
 	m.members.Store(&members)
 	m.confState.Store(confState)
+	alarms, err := loadAlarms(db.DB)
+	if err != nil {
+		return nil, fmt.Errorf("open the machine: %w", err)
+	}
+	m.alarms.Store(&alarms)
 	if err := m.openCursor(); err != nil {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
@@ -146,21 +152,11 @@ func (m *Machine) Leases() *lease.Table { return m.leases }
 
 // Members returns the members of the cluster, without those that were removed, ordered by id. Any goroutine may call
 // it; the caller must not change the answer.
-func (m *Machine) Members() []member.Member {
-	all := *m.members.Load()
-	for i := range all {
-		if all[i].Removed {
-			var list []member.Member
-			for _, have := range all {
-				if !have.Removed {
-					list = append(list, have)
-				}
-			}
-			return list
-		}
-	}
-	return all
-}
+func (m *Machine) Members() []member.Member { return present(*m.members.Load()) }
+
+// MemberRecords returns all the members that the cluster ever had, ordered by id. Any goroutine may call it; the
+// caller must not change the answer.
+func (m *Machine) MemberRecords() []member.Member { return *m.members.Load() }
 
 // ConfState returns Raft's configuration as of the applied position. Any goroutine may call it; the answer is the
 // caller's.

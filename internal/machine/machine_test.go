@@ -33,15 +33,9 @@ func TestPositionAndMembers(t *testing.T) {
 	}
 
 	one := r.Members()[0]
-	two := member.Member{ID: one.ID + 1, Name: "two", PeerURLs: []string{"http://127.0.0.1:12380"}, Learner: true}
+	two := member.Member{ID: one.ID + 1, PeerURLs: []string{"http://127.0.0.1:12380"}, Learner: true}
 	cs := &raftpb.ConfState{Voters: []uint64{uint64(one.ID)}, Learners: []uint64{uint64(two.ID)}}
-	p := r.Begin(testLocal)
-	if err := p.Configure(r.next(), cs, two); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Commit(); err != nil {
-		t.Fatal(err)
-	}
+	r.configure(cs, command.MemberStep{Op: command.AddLearner, ID: two.ID, PeerURLs: two.PeerURLs})
 	if r.State().Digest == before.Digest {
 		t.Error("the digest does not see a change of the members")
 	}
@@ -59,10 +53,10 @@ func TestPositionAndMembers(t *testing.T) {
 		t.Errorf("configuration %v", r.ConfState())
 	}
 
-	p = r.Begin(testLocal)
+	p := r.Begin(testLocal)
 	cs = proto.Clone(cs).(*raftpb.ConfState)
 	cs.Learners = append(cs.Learners, 99)
-	if err := p.Configure(r.next(), cs); !errors.Is(err, member.ErrRecord) {
+	if err := p.Configure(r.next(), cs, nil); !errors.Is(err, member.ErrRecord) {
 		t.Errorf("a configuration with a stranger: %v", err)
 	}
 	if err := p.Commit(); err == nil {

@@ -3,7 +3,6 @@ package machine
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -60,6 +59,8 @@ type Pending struct {
 
 	members   []member.Member   // nil if they did not change
 	confState *raftpb.ConfState // nil if it did not change
+	alarms    *[]Alarm          // nil if they did not change
+	version   uint32            // the machine version after the entry under way
 
 	writers writers
 
@@ -80,7 +81,7 @@ func (m *Machine) Begin(local Local) *Pending {
 	p.begun, p.local = true, local
 	p.applied = m.state
 	p.digest.value, p.digest.open = m.state.Digest, false
-	p.members, p.confState = nil, nil
+	p.members, p.confState, p.alarms = nil, nil, nil
 	clear(p.replies)
 	p.replies = p.replies[:0]
 	p.hasCursor = m.cursor != nil
@@ -94,12 +95,6 @@ func (m *Machine) Begin(local Local) *Pending {
 // Apply executes one committed entry, the one after the last. It cannot be refused: a refused command is a Reply.
 func (p *Pending) Apply(e Entry) error {
 	return p.guard(e.Position, func() error { return p.apply(e) })
-}
-
-// Configure applies the entry of a configuration change: cs is Raft's configuration after it, changed are the
-// members that it adds or alters. A change that came to nothing passes the configuration that is in force.
-func (p *Pending) Configure(at kind.Position, cs *raftpb.ConfState, changed ...member.Member) error {
-	return p.guard(at, func() error { return p.configure(at, cs, changed) })
 }
 
 // guard runs one entry, and turns a failure of the store into an error at this one place.
@@ -137,6 +132,10 @@ func (p *Pending) apply(e Entry) error {
 		}
 		p.elapsed = after.Elapsed
 		version := known(after.MachineVersion)
+		p.version = after.MachineVersion
+		if err := p.raisedBefore(first); err != nil {
+			return err
+		}
 		for i := first; i < commands; i++ {
 			c := &p.entry.Commands[i]
 			if !version.executes(c.Kind) {
@@ -147,6 +146,7 @@ func (p *Pending) apply(e Entry) error {
 				return fmt.Errorf("command %d: %w", i, err)
 			}
 		}
+		after.MachineVersion = p.version
 	} else if c := p.machine.cursor; c != nil {
 		return fmt.Errorf("%w: entry %d is empty", ErrCursor, e.Position.Index)
 	}
@@ -170,53 +170,6 @@ func (p *Pending) resume(at kind.Position, elapsed uint64) (first int, err error
 	p.machine.cursor = nil
 	p.digest.value = c.digest
 	return int(c.command), nil
-}
-
-func (p *Pending) configure(at kind.Position, cs *raftpb.ConfState, changed []member.Member) error {
-	if p.machine.cursor != nil {
-		return fmt.Errorf("%w: entry %d changes the configuration", ErrCursor, at.Index)
-	}
-	after := p.applied
-	after.Position = at
-	members := p.members
-	if p.confState == nil {
-		members = *p.machine.members.Load()
-	}
-	members = slices.Clone(members)
-	for _, m := range changed {
-		i, found := slices.BinarySearchFunc(members, m.ID, func(have member.Member, id kind.MemberID) int {
-			switch {
-			case have.ID < id:
-				return -1
-			case have.ID > id:
-				return 1
-			}
-			return 0
-		})
-		if found {
-			invariant.Check(!members[i].Removed, "member %v was removed and is changed", m.ID)
-			members[i] = m
-		} else {
-			members = slices.Insert(members, i, m)
-		}
-	}
-	if err := CheckMembers(members, cs); err != nil {
-		return err
-	}
-	p.digest.entry(at.Index, after.Elapsed)
-	p.digest.record(member.EncodeConfState(cs))
-	member.WriteConfState(p.machine.batch.Set, cs)
-	for _, m := range changed {
-		p.digest.record(member.Encode(m))
-		member.Write(p.machine.batch.Set, m)
-	}
-	p.digest.end()
-	p.members, p.confState = members, cs
-	p.writer.Fill(&after)
-	after.Digest = p.digest.value
-	checkStep(&p.applied, &after, 0)
-	p.applied = after
-	return nil
 }
 
 // spill puts the batch into the store in the middle of a command (I2): all whole entries, the finished commands of
@@ -287,9 +240,14 @@ func (p *Pending) Commit() (err error) {
 	m.kv.Publish(p.writer)
 	m.leases.Publish(p.leases)
 	m.state = p.applied
-	if p.confState != nil {
+	if p.members != nil {
 		m.members.Store(&p.members)
+	}
+	if p.confState != nil {
 		m.confState.Store(p.confState)
+	}
+	if p.alarms != nil {
+		m.alarms.Store(p.alarms)
 	}
 	p.begun = false
 	return nil

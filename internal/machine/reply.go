@@ -22,6 +22,17 @@ const (
 	tagLeaseID  = 2 << 3 // LeaseGrantResponse
 	tagLeaseTTL = 3 << 3 // LeaseGrantResponse
 
+	tagMembers         = 2<<3 | 2 // MemberListResponse
+	tagMemberID        = 1 << 3   // Member
+	tagMemberName      = 2<<3 | 2 // Member
+	tagMemberPeerURL   = 3<<3 | 2 // Member
+	tagMemberClientURL = 4<<3 | 2 // Member
+	tagMemberLearner   = 5 << 3   // Member
+
+	tagAlarms      = 2<<3 | 2 // AlarmResponse
+	tagAlarmMember = 1 << 3   // AlarmMember
+	tagAlarmType   = 2 << 3   // AlarmMember
+
 	tagRangeResponse  = 1<<3 | 2 // ResponseOp
 	tagPutResponse    = 2<<3 | 2 // ResponseOp
 	tagDeleteResponse = 3<<3 | 2 // ResponseOp

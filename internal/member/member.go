@@ -7,6 +7,8 @@
 //  2. The configuration is stored in the batch of the entry that changed it, with the applied position (I2), and
 //     is what raft is started with; it is never made up from the members.
 //  3. Every member of a static bootstrap computes the same ids and the same records.
+//  4. The records follow the configuration: who is named in none of its lists is removed, who receives the log without
+//     a vote is a learner.
 //
 // # The records
 //
@@ -21,7 +23,8 @@
 // # Use
 //
 // Genesis makes the members of a new cluster, Write and WriteConfState put records into a batch, Load reads all of
-// them when a store is opened.
+// them when a store is opened. A change begins with NewID for each member that is added; the leader decides with Check
+// and proposes what Proposal makes of it; when it is committed, Follow says which records it changes.
 package member
 
 import (

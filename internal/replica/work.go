@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -115,8 +116,12 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 			if err := flush(); err != nil {
 				return err
 			}
+			change, err := decodeChange(w.Entry)
+			if err != nil {
+				return fmt.Errorf("read the change of the membership in entry %d: %w", w.Entry.GetIndex(), err)
+			}
 			p = r.Machine().Begin(local)
-			if err := p.Configure(position(w.Entry), w.ConfState); err != nil {
+			if err := p.Configure(position(w.Entry), w.ConfState, change.AsV2().GetContext()); err != nil {
 				return err
 			}
 			if err := flush(); err != nil {
