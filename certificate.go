@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
+	"holdfast/internal/assembly"
 	"holdfast/internal/tlsconf"
 )
 
@@ -37,7 +38,7 @@ func (m *Member) makeCertificate(fs vfs.FS) error {
 	cert, key, made, err := tlsconf.SelfSigned{
 		FS:    fs,
 		Dir:   fs.PathJoin(c.DataDir, "fixtures", "client"),
-		Chmod: modes(fs).Set,
+		Chmod: assembly.Modes(fs).Set,
 		Hosts: hosts,
 		Extra: slices.DeleteFunc(extra, func(host string) bool { return slices.Contains(hosts, host) }),
 		Years: int(c.SelfSignedCertValidity),

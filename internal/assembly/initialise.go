@@ -1,10 +1,9 @@
-package holdfast
+package assembly
 
 import (
 	"fmt"
 	"net/url"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/zap"
 
 	"holdfast/internal/config"
@@ -18,8 +17,8 @@ import (
 // initialise makes a new member in the empty data directory: a store that holds the first members and raft's
 // configuration at position (1, 1), and a log that begins after it. The members of a static bootstrap that were given
 // the same list make the same.
-func (m *Member) initialise(fs vfs.FS) error {
-	c := &m.config
+func (m *Member) initialise() error {
+	c, fs := m.config, m.o.FS
 	members := make([]member.Member, 0, len(c.InitialCluster))
 	for _, i := range c.InitialCluster {
 		members = append(members, initialMember(c, i))
@@ -46,14 +45,14 @@ func (m *Member) initialise(fs vfs.FS) error {
 			return err
 		}
 		return wal.Create(fs, logDir, id, kind.Position{Index: 1, Term: 1}, wal.Options{
-			SegmentBytes: m.sizes.segmentBytes,
+			SegmentBytes: m.o.Sizes.SegmentBytes,
 			NoSync:       c.UnsafeNoFsync,
 		})
 	})
 	if err != nil {
 		return err
 	}
-	m.logger.Info("made a new member", zap.String("data-dir", c.DataDir), zap.Stringer("cluster", cluster), zap.Stringer("member", id.Member))
+	m.o.Logger.Info("made a new member", zap.String("data-dir", c.DataDir), zap.Stringer("cluster", cluster), zap.Stringer("member", id.Member))
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package holdfast
+package assembly
 
 import "go.uber.org/zap"
 
