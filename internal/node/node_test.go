@@ -244,10 +244,6 @@ func stalled() (fs vfs.FS, stall, release func()) {
 // TestStalledDisk: while a sync hangs callers may leave, the queue fills and refuses, those who stay are told of the
 // timeout when it is time, and nothing is proposed twice when the disk comes back (N1).
 func TestStalledDisk(t *testing.T) {
-	// Channels of the bubble must not meet the tests outside it.
-	fresh := func() { proposalPool = sync.Pool{New: proposalPool.New} }
-	fresh()
-	t.Cleanup(fresh)
 	synctest.Test(t, func(t *testing.T) {
 		fs, stall, release := stalled()
 		r := start(t, fs, func(c *Config) { c.MaxPending = 3 })

@@ -25,13 +25,15 @@ type proposal struct {
 	done  chan struct{} // receives once, when reply and err are set
 }
 
-var proposalPool = sync.Pool{New: func() any { return &proposal{done: make(chan struct{}, 1)} }}
-
 // queue holds the proposals of this member from the call to the answer. It is bounded in number and bytes; a
 // caller who finds it full is refused, never delayed.
 type queue struct {
 	maxCount int
 	maxBytes int
+
+	// used holds proposals that are decided and may be filled again. It is the queue's own, because the channels of one
+	// simulated world must not be met in another.
+	used sync.Pool
 
 	timeWanted atomic.Bool // an entry is to be made although no proposal waits; see Node.LogTime
 
@@ -47,6 +49,7 @@ type queue struct {
 
 func newQueue(maxCount, maxBytes int) *queue {
 	q := &queue{maxCount: maxCount, maxBytes: maxBytes}
+	q.used.New = func() any { return &proposal{done: make(chan struct{}, 1)} }
 	q.mu.pending = make(map[uint64]*proposal)
 	return q
 }
@@ -221,6 +224,6 @@ func (q *queue) wait(ctx context.Context, p *proposal) (machine.Reply, error) {
 		return reply, err // expired while it waited: the queue may still hold it
 	}
 	p.command, p.reply, p.err, p.taken = command.Command{}, machine.Reply{}, nil, false
-	proposalPool.Put(p)
+	q.used.Put(p)
 	return reply, err
 }

@@ -28,12 +28,12 @@ func (n *Node) Propose(ctx context.Context, c command.Command) (machine.Reply, e
 		return machine.Reply{}, ErrRequestTooLarge
 	}
 	c.Origin = command.Origin{Member: n.Identity.Member, Boot: n.Boot}
-	p := proposalPool.Get().(*proposal)
+	p := n.queue.used.Get().(*proposal)
 	p.command = c
 	p.deadline = n.now() + n.requestTimeout()
 	first, err := n.queue.add(p)
 	if err != nil {
-		proposalPool.Put(p)
+		n.queue.used.Put(p)
 		return machine.Reply{}, err
 	}
 	if first {
