@@ -17,15 +17,46 @@ import (
 // versions without a change, counters that are wrong. The error is that of ctx or a failure of the store, a checksum
 // that does not match included.
 func (s *Store) Check(ctx context.Context, report func(problem string)) error {
-	v, err := s.View()
+	return s.CheckSlowly(func(int) error { return ctx.Err() }, report)
+}
+
+// CheckSlowly is Check that calls pause about every few kilobytes, and ends with its error. It holds a view all the time:
+// the space of what is compacted meanwhile comes back when it is over.
+func (s *Store) CheckSlowly(pause store.Pause, report func(problem string)) error {
+	v, err := s.settledView()
 	if err != nil {
 		return err
 	}
 	defer v.Close()
-	return v.check(ctx, func(format string, args ...any) { report(fmt.Sprintf(format, args...)) })
+	return v.check(pause, func(format string, args ...any) { report(fmt.Sprintf(format, args...)) })
 }
 
-func (v *View) check(ctx context.Context, report func(string, ...any)) error {
+// settledView returns a view that holds nothing which is not published yet, because only then do the counters of its
+// applied record count what it shows. The applier publishes right after each batch, so a few attempts find such a moment
+// even under load; if not, the counters are not compared this time.
+func (s *Store) settledView() (*View, error) {
+	for attempt := 1; ; attempt++ {
+		v, err := s.View()
+		if err != nil {
+			return nil, err
+		}
+		applied, err := v.Applied()
+		if err != nil {
+			return nil, errors.Join(err, v.Close())
+		}
+		if applied.Revision == v.revision || attempt == settleAttempts {
+			return v, nil
+		}
+		if err := v.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// settleAttempts is how many views are tried.
+const settleAttempts = 100
+
+func (v *View) check(pause store.Pause, report func(string, ...any)) error {
 	applied, err := v.Applied()
 	if err != nil {
 		return err
@@ -34,11 +65,11 @@ func (v *View) check(ctx context.Context, report func(string, ...any)) error {
 	if err != nil {
 		return err
 	}
-	c := &checker{view: v, report: report, progress: at}
-	if err := c.versions(ctx); err != nil {
+	c := &checker{view: v, report: report, pause: pause, progress: at}
+	if err := c.versions(); err != nil {
 		return err
 	}
-	if err := c.history(ctx); err != nil {
+	if err := c.history(); err != nil {
 		return err
 	}
 	if at.done > v.compacted {
@@ -55,6 +86,8 @@ func (v *View) check(ctx context.Context, report func(string, ...any)) error {
 type checker struct {
 	view     *View
 	report   func(string, ...any)
+	pause    store.Pause
+	read     int // bytes since the last pause
 	progress progress
 	live     Counts
 	ahead    bool // the store holds changes above the revision of the view
@@ -70,17 +103,38 @@ func (c *checker) compare(what string, have, want int64) {
 	}
 }
 
+// checkBytes is about how much is read between two pauses. What a record costs beside its bytes counts as well, in
+// bytes that take as long: it is looked up once more, in the other family.
+const (
+	checkBytes = 8 << 10
+	lookUpCost = 512
+)
+
+// paused notes bytes that were read.
+func (c *checker) paused(bytes int) error {
+	if c.read += bytes + lookUpCost; c.read < checkBytes {
+		return nil
+	}
+	bytes, c.read = c.read, 0
+	return c.pause(bytes)
+}
+
 // versions checks the rows and counts them.
-func (c *checker) versions(ctx context.Context) error {
+func (c *checker) versions() error {
+	changes, err := c.view.snapshot.NewIter(store.FamilyOptions(store.FamilyHistory))
+	if err != nil {
+		return store.WrapRead("open an iterator over the history", err)
+	}
+	defer changes.Close()
 	it, err := c.view.snapshot.NewIter(store.FamilyOptions(store.FamilyVersion))
 	if err != nil {
 		return store.WrapRead("open an iterator over versions of keys", err)
 	}
 	defer it.Close()
-	steps := 0
 	for ok := it.First(); ok; ok = it.Next() {
-		if steps++; steps%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		length := it.LazyValue()
+		if err := c.paused(len(it.Key()) + length.Len()); err != nil {
+			return err
 		}
 		prefix, mod, sound := splitVersionKey(it.Key())
 		if !sound {
@@ -98,19 +152,19 @@ func (c *checker) versions(ctx context.Context) error {
 			c.ahead = true
 			continue
 		}
-		if err := c.version(mod, value); err != nil {
+		if err := c.version(changes, mod, value); err != nil {
 			return err
 		}
 	}
 	return store.WrapRead("read versions of keys", it.Error())
 }
 
-func (c *checker) version(mod kind.Revision, value []byte) error {
+func (c *checker) version(changes *pebble.Iterator, mod kind.Revision, value []byte) error {
 	c.live.Versions++
 	first := !c.started
 	c.started = true
 	if mod > c.progress.dropped.revision {
-		if known, err := c.hasChange(mod); err != nil {
+		if known, err := hasChange(changes, mod); err != nil {
 			return err
 		} else if !known {
 			c.report("the version of %q at revision %d has no change in the history", c.key, mod)
@@ -141,22 +195,22 @@ func (c *checker) version(mod kind.Revision, value []byte) error {
 }
 
 // hasChange reports whether the history has changes at rev at all; history checks the other direction one by one.
-func (c *checker) hasChange(rev kind.Revision) (bool, error) {
-	it, err := c.view.snapshot.NewIter(&pebble.IterOptions{
-		LowerBound: position{revision: rev}.key(), UpperBound: position{revision: rev + 1}.key(),
-	})
-	if err != nil {
-		return false, store.WrapRead("open an iterator over the history", err)
+func hasChange(changes *pebble.Iterator, rev kind.Revision) (bool, error) {
+	found := changes.SeekGE(position{revision: rev}.key())
+	if found {
+		at, _, sound := splitHistoryKey(changes.Key())
+		found = sound && at == rev
 	}
-	defer it.Close()
-	found := it.First()
-	return found, store.WrapRead("read the history", it.Error())
+	return found, store.WrapRead("read the history", changes.Error())
 }
 
 // history checks that every change which no compaction has replaced led to the version that it says.
-func (c *checker) history(ctx context.Context) error {
+func (c *checker) history() error {
 	last := position{}
-	return c.view.history(ctx, 0, func(rev kind.Revision, sub uint32, record []byte) error {
+	return c.view.history(context.Background(), 0, func(rev kind.Revision, sub uint32, record []byte) error {
+		if err := c.paused(len(record)); err != nil {
+			return err
+		}
 		if last.revision > 0 && rev > last.revision+1 && last.revision > c.view.compacted {
 			c.report("the history leads from revision %d to %d", last.revision, rev)
 		}

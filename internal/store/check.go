@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -32,54 +31,22 @@ func Check(fs vfs.FS, dir string) ([]*Corruption, error) {
 // CheckTables reads every block of every table, past the block cache, and returns the broken files. It may run on
 // an open store beside reads and writes; what it finds does not reach Options.OnFailure, so that the caller decides.
 func (db *DB) CheckTables() ([]*Corruption, error) {
-	levels, err := db.SSTables()
+	tables, err := db.Tables()
 	if err != nil {
-		return nil, WrapRead("list the tables of the store", err)
+		return nil, err
 	}
 	var broken []*Corruption
-	seen := make(map[string]bool)
-	for _, tables := range levels {
-		for _, table := range tables {
-			path := db.fs.PathJoin(db.dir, fmt.Sprintf("%s.sst", table.BackingSSTNum))
-			if seen[path] {
-				continue
-			}
-			seen[path] = true
-			err := db.checkTable(path)
-			var c *Corruption
-			switch {
-			case errors.As(asCorruption(err), &c):
-				broken = append(broken, &Corruption{File: path, Offset: c.Offset, Err: c.Err})
-			case isNotExist(err) && db.alarm.failed() == nil:
-				// A compaction has replaced the table since it was listed; Open has seen that all were there.
-			case err != nil:
-				return broken, fmt.Errorf("read the table %s: %w", path, err)
-			}
+	for _, t := range tables {
+		err := db.CheckTable(t, nil)
+		var c *Corruption
+		switch {
+		case errors.As(err, &c):
+			broken = append(broken, c)
+		case err != nil:
+			return broken, err
 		}
 	}
 	return broken, nil
-}
-
-// checkTable reads every block of one table.
-func (db *DB) checkTable(path string) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = corrupted("Pebble cannot read it: %v", r)
-		}
-	}()
-	f, err := db.fs.Open(path)
-	if err != nil {
-		return err
-	}
-	readable, err := sstable.NewSimpleReadable(f)
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	r, err := sstable.NewReader(context.Background(), readable, readerOptions(db.fs))
-	if err != nil {
-		return err // NewReader has closed the file
-	}
-	return errors.Join(r.ValidateBlockChecksums(), r.Close())
 }
 
 // readerOptions returns what a table of ours is read with.
@@ -113,6 +80,10 @@ func (db *DB) checkRecords() ([]*Corruption, error) {
 // Visit calls f with each record from lower up to but not including upper, in order; nil stands for no bound. Key
 // and value are valid during the call. An error of f ends the walk and is returned.
 func (db *DB) Visit(lower, upper []byte, f func(key, value []byte) error) error {
+	if err := db.Enter(); err != nil {
+		return err
+	}
+	defer db.Leave()
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return WrapRead("open an iterator of the store", err)
