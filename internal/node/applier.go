@@ -35,6 +35,7 @@ func (n *Node) runApplier() {
 				zap.Uint64("up-to-index", uint64(applied.Position.Index)), zap.Int64("revision", int64(applied.Revision)))
 		}
 		n.applied.Store(&applied)
+		n.membersApplied()
 		n.Metrics.applied(applied)
 		n.Metrics.leases(p.LeaseCounts())
 		n.sweeper.compacted(applied.Compacted)

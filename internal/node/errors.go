@@ -21,6 +21,8 @@ var (
 	ErrNotLeader = errors.New("not leader")
 	// ErrLeaderChanged: leadership moved while a read waited for its index.
 	ErrLeaderChanged = errors.New("leader changed")
+	// ErrRemoved: the cluster has removed this member, and it has stopped.
+	ErrRemoved = errors.New("the member has been permanently removed from the cluster")
 	// ErrUnhealthy: too few members are connected for the change that was asked.
 	ErrUnhealthy = errors.New("unhealthy cluster")
 

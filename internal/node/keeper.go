@@ -15,7 +15,7 @@ const keepInterval = time.Second
 // runKeeper flushes the store when the log above its durable index has grown long or old, so that the log can be cut
 // and a start has little to apply again, and watches the disk.
 func (n *Node) runKeeper() {
-	ticker := time.NewTicker(keepInterval)
+	ticker := n.Clock.NewTicker(keepInterval)
 	defer ticker.Stop()
 	durable, err := n.DB().Durable()
 	if err != nil {
@@ -33,7 +33,7 @@ func (n *Node) runKeeper() {
 			return
 		case <-flushing:
 			flushing = nil
-		case <-ticker.C:
+		case <-ticker.C():
 		}
 		n.space.look(n)
 		now, err := n.DB().Durable()

@@ -45,7 +45,7 @@ func (l *loopState) logTime() error {
 	if _, leading := l.ClusterTime(); !leading {
 		return nil
 	}
-	err := l.Replica.Propose(command.AppendEntryHeader(nil, l.elapsed(), time.Now().UnixNano(), 0))
+	err := l.Replica.Propose(command.AppendEntryHeader(nil, l.elapsed(), l.Clock.Wall().UnixNano(), 0))
 	if err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 		return err
 	}

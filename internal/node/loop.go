@@ -5,11 +5,11 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3"
-	"go.uber.org/zap"
 
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
 	"holdfast/internal/replica"
+	"holdfast/internal/transport"
 )
 
 // packBytes is how many bytes of commands make one entry (a larger command is an entry of its own), and how
@@ -40,16 +40,23 @@ type loopState struct {
 	packed    time.Duration // when an entry was last made
 	batch     []*proposal
 	finished  []replica.Work
-	target    kind.Index // ready when this is applied; 0 until known
+	orders    []func(*loopState) error
+	urgent    []transport.Message
+	data      []transport.Message
+	outgoing  []transport.Message // handed to the transport at the end of a dispatch
+	target    kind.Index          // ready when this is applied; 0 until known
 	readyDone bool
+
+	leave   time.Duration // when the member stops because it was removed; 0 if it was not
+	leaving error         // and why
 }
 
 // runLoop owns the replica.
 func (n *Node) runLoop() {
-	l := &loopState{Node: n}
-	ticker := time.NewTicker(n.TickInterval)
+	l := &loopState{Node: n, state: n.Replica.State()}
+	ticker := n.Clock.NewTicker(n.TickInterval)
 	defer ticker.Stop()
-	if n.Replica.State().SoleVoter {
+	if l.state.SoleVoter {
 		if err := n.Replica.Campaign(); err != nil {
 			n.Fail(err)
 			return
@@ -61,23 +68,55 @@ func (n *Node) runLoop() {
 			return
 		}
 		select {
+		case <-ticker.C(): // before everything else, however much else there is
+			l.tick()
+			continue
+		default:
+		}
+		if l.leave > 0 && l.now() >= l.leave {
+			n.Fail(l.leaving)
+			return
+		}
+		select {
 		case <-n.stop:
 			return
 		case <-n.failed:
 			return
-		case <-ticker.C:
-			n.Replica.Tick()
-			n.reads.retry(n.now(), n.Replica.ReadIndex)
-			if expired := n.queue.expire(n.now(), n.timeoutError()); expired > 0 {
-				n.Metrics.ProposalsFailed.Add(float64(expired))
-			}
+		case <-ticker.C():
+			l.tick()
 		case <-n.loop.wake:
 		}
 	}
 }
 
-// turn does everything that can be done now.
+// tick is one tick of the clock.
+func (l *loopState) tick() {
+	l.Replica.Tick()
+	l.reads.retry(l.now(), l.Replica.ReadIndex)
+	if expired := l.queue.expire(l.now(), l.timeoutError()); expired > 0 {
+		l.Metrics.ProposalsFailed.Add(float64(expired))
+	}
+}
+
+// turn does everything that can be done now. Messages that keep a leader in office come before data, and data before
+// new proposals.
 func (l *loopState) turn() error {
+	var more bool
+	l.urgent, l.data, more = l.inbox.take(l.urgent, l.data)
+	if more {
+		l.loop.ring()
+	}
+	for _, m := range l.urgent {
+		if err := l.receive(m); err != nil {
+			return err
+		}
+	}
+	l.orders = l.ordered.take(l.orders)
+	for _, do := range l.orders {
+		if err := do(l); err != nil {
+			return err
+		}
+	}
 	l.finished = l.loop.take(l.finished)
 	for _, w := range l.finished {
 		if _, ok := w.(*replica.Append); ok {
@@ -86,6 +125,14 @@ func (l *loopState) turn() error {
 		if err := l.Replica.Done(w); err != nil {
 			return err
 		}
+	}
+	for _, m := range l.data {
+		if err := l.receive(m); err != nil {
+			return err
+		}
+	}
+	if err := l.dispatch(); err != nil {
+		return err
 	}
 	if err := l.pack(); err != nil {
 		return err
@@ -140,7 +187,7 @@ func (l *loopState) encode(batch []*proposal) []byte {
 	for _, p := range batch {
 		size += len(p.command.Payload) + len(p.command.User) + 64
 	}
-	data := command.AppendEntryHeader(make([]byte, 0, size), l.elapsed(), time.Now().UnixNano(), len(batch))
+	data := command.AppendEntryHeader(make([]byte, 0, size), l.elapsed(), l.Clock.Wall().UnixNano(), len(batch))
 	for _, p := range batch {
 		data = command.AppendCommand(data, &p.command)
 	}
@@ -175,10 +222,10 @@ func (l *loopState) dispatch() error {
 			l.publishStatus(l.Replica.State())
 			l.applier.box.put(w)
 		case *replica.Send:
-			// The members' transport takes these over; a sole voter has nobody to send to.
-			l.Logger.Warn("no way to reach the members that messages are for", zap.Int("messages", len(w.Messages)))
+			l.post(w.Messages)
 		}
 	}
+	l.flush()
 	for _, r := range l.Replica.Reads() {
 		l.reads.indexed(r)
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	Logger   *zap.Logger
 	Metrics  *Metrics
 
+	Transport Transport // to the other members; nil for a cluster of one that never had another member to reach
+	Clock     Clock     // nil means that of the system
+
 	TickInterval    time.Duration // one raft tick
 	ElectionTimeout time.Duration
 
@@ -79,6 +82,12 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushLogEntries, 100_000)
 	setDefault(&c.FlushInterval, 5*time.Minute)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
+	if c.Transport == nil {
+		c.Transport = alone{}
+	}
+	if c.Clock == nil {
+		c.Clock = SystemClock()
+	}
 }
 
 func setDefault[T comparable](value *T, otherwise T) {
@@ -91,12 +100,14 @@ func setDefault[T comparable](value *T, otherwise T) {
 // Node runs one member. All methods may be called from any goroutine.
 type Node struct {
 	Config
-	started time.Time
 
 	queue   *queue
 	reads   readQueue
 	tokens  tokenUses
-	loop    mailbox[replica.Work] // finished work on its way back to the replica
+	inbox   inbox                           // messages of other members
+	ordered mailbox[func(*loopState) error] // what else the loop is to do
+	loop    mailbox[replica.Work]           // finished work on its way back to the replica; what wakes the loop
+	peers   peers
 	writer  writer
 	applier applier
 	hub     *watch.Hub
@@ -119,9 +130,9 @@ func New(c Config) *Node {
 	c.setDefaults()
 	n := &Node{
 		Config:  c,
-		started: time.Now(),
 		queue:   newQueue(c.MaxPending, c.MaxPendingBytes),
 		loop:    newMailbox[replica.Work](),
+		ordered: newMailbox[func(*loopState) error](),
 		ready:   make(chan struct{}),
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}),
@@ -139,7 +150,7 @@ func New(c Config) *Node {
 }
 
 // now is the node's monotonic time.
-func (n *Node) now() time.Duration { return time.Since(n.started) }
+func (n *Node) now() time.Duration { return n.Clock.Now() }
 
 // DB is the store that everything lies in. Who uses it asks each time, as with KV, Leases and Auth: an adopted
 // snapshot takes the place of all of them.
@@ -157,6 +168,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	running, end := context.WithCancel(ctx)
 	defer end()
+	n.tellPeers()
 	for name, run := range map[string]func(){
 		"loop":     n.runLoop,
 		"writer":   n.runWriter,

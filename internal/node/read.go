@@ -161,14 +161,14 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 	if first {
 		n.loop.ring()
 	}
-	timeout := time.NewTimer(n.requestTimeout())
+	timeout := n.Clock.NewTimer(n.requestTimeout())
 	defer timeout.Stop()
 	select {
 	case <-batch.done:
 		return batch.err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timeout.C:
+	case <-timeout.C():
 		if n.Status().Leader == 0 {
 			return ErrNoLeader
 		}

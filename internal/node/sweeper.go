@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -48,7 +47,7 @@ func (s *sweeper) compacted(revision kind.Revision) {
 }
 
 func (n *Node) runSweeper() {
-	pause := time.NewTimer(0)
+	pause := n.Clock.NewTimer(0)
 	defer pause.Stop()
 	for {
 		select {
@@ -77,7 +76,7 @@ func (n *Node) runSweeper() {
 				return
 			case <-n.failed:
 				return
-			case <-pause.C:
+			case <-pause.C():
 			}
 		}
 		n.sweeper.finished(goal)

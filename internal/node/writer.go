@@ -32,7 +32,7 @@ func (w *writer) init() {
 
 func (n *Node) runWriter() {
 	log := n.Replica.Log()
-	ticker := time.NewTicker(idleInterval)
+	ticker := n.Clock.NewTicker(idleInterval)
 	defer ticker.Stop()
 	var appends []*replica.Append
 	var cuts []kind.Index
@@ -88,7 +88,7 @@ func (n *Node) runWriter() {
 		case <-n.writer.box.wake:
 		case <-n.writer.truncate.wake:
 		case <-n.writer.spares.wake:
-		case <-ticker.C:
+		case <-ticker.C():
 			if busy {
 				busy = false // idle only if nothing comes until the next tick
 				continue

@@ -243,7 +243,7 @@ func (r *Replica) committed(m *raftpb.Message) {
 		if i > start {
 			r.work = append(r.work, &Apply{Entries: entries[start:i]})
 		}
-		r.work = append(r.work, &Configure{Entry: e, ConfState: r.configure(e)})
+		r.work = append(r.work, r.configure(e))
 		start = i + 1
 	}
 	if start < len(entries) {
@@ -255,12 +255,12 @@ func (r *Replica) committed(m *raftpb.Message) {
 }
 
 // configure lets raft take a committed change over.
-func (r *Replica) configure(e *raftpb.Entry) *raftpb.ConfState {
+func (r *Replica) configure(e *raftpb.Entry) *Configure {
 	change, err := decodeChange(e)
 	invariant.Check(err == nil, "entry %d is committed and no change of the membership: %v", e.GetIndex(), err)
 	cs := r.raw.ApplyConfChange(change)
 	r.configured(cs)
-	return cs
+	return &Configure{Entry: e, ConfState: cs, context: change.AsV2().GetContext()}
 }
 
 // configured notes what follows from a configuration. In a joint one nobody is the sole voter.

@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"fmt"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -36,6 +35,7 @@ type Apply struct {
 type Configure struct {
 	Entry     *raftpb.Entry
 	ConfState *raftpb.ConfState
+	context   []byte // what the change carries; nil when it ends a joint configuration
 	responses []*raftpb.Message
 }
 
@@ -116,12 +116,8 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 			if err := flush(); err != nil {
 				return err
 			}
-			change, err := decodeChange(w.Entry)
-			if err != nil {
-				return fmt.Errorf("read the change of the membership in entry %d: %w", w.Entry.GetIndex(), err)
-			}
 			p = r.Machine().Begin(local)
-			if err := p.Configure(position(w.Entry), w.ConfState, change.AsV2().GetContext()); err != nil {
+			if err := p.Configure(position(w.Entry), w.ConfState, w.context); err != nil {
 				return err
 			}
 			if err := flush(); err != nil {
