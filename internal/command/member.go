@@ -86,7 +86,7 @@ const (
 // Alarm raises or clears an alarm of one member.
 type Alarm struct {
 	Action AlarmAction
-	Member kind.MemberID // 0 when clearing: of every member
+	Member kind.MemberID
 	Type   AlarmType
 }
 
