@@ -240,8 +240,8 @@ func (p *Pending) Commit() (err error) {
 	m.kv.Publish(p.writer)
 	m.leases.Publish(p.leases)
 	m.state = p.applied
-	if p.members != nil {
-		m.members.Store(&p.members)
+	if members := p.members; members != nil {
+		m.members.Store(&members) // not the field, which the next batch begins anew
 	}
 	if p.confState != nil {
 		m.confState.Store(p.confState)
