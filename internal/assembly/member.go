@@ -26,6 +26,7 @@ import (
 	"holdfast/internal/chore"
 	"holdfast/internal/config"
 	"holdfast/internal/datadir"
+	"holdfast/internal/kind"
 	"holdfast/internal/machine"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/node"
@@ -41,6 +42,14 @@ type Options struct {
 	Logger     *zap.Logger
 	Registerer prometheus.Registerer // of the metrics
 	Sizes      Sizes
+
+	// Transport makes the connections to the other members, once it is known who this one is; nil for a member that never
+	// has others. What it returns stays the caller's to close, after Stop.
+	Transport func(kind.Identity) (node.Transport, error)
+	// Clock is the member's time; nil means that of the system.
+	Clock node.Clock
+	// ManualCompactions leaves it to the caller of store.DB when the engine compacts its tables.
+	ManualCompactions bool
 }
 
 // Sizes are those of files and of what is kept in memory for them. Zero values stand for the defaults; tests on a
@@ -49,6 +58,8 @@ type Sizes struct {
 	SegmentBytes  int64  // of a segment of the log
 	MemTableBytes uint64 // of a memtable of the store
 	FlushLogBytes int64  // of the log, after which the store is flushed
+
+	FlushLogEntries uint64 // of the log, after which the store is flushed
 }
 
 // Member is a member that is open.
@@ -115,6 +126,8 @@ func (m *Member) open() error {
 		MemTableBytes:   m.o.Sizes.MemTableBytes,
 		Logf:            func(format string, args ...any) { m.o.Logger.Debug(fmt.Sprintf(format, args...)) },
 		OnFailure:       m.storeFailed,
+
+		ManualCompactions: m.o.ManualCompactions,
 	})
 	if err != nil {
 		return advise(err)
@@ -152,6 +165,12 @@ func (m *Member) open() error {
 	if err != nil {
 		return err
 	}
+	var others node.Transport
+	if m.o.Transport != nil {
+		if others, err = m.o.Transport(id); err != nil {
+			return err
+		}
+	}
 	quota, _ := c.Quota()
 	m.node = node.New(node.Config{
 		Identity:        id,
@@ -159,6 +178,8 @@ func (m *Member) open() error {
 		Replica:         r,
 		Logger:          m.o.Logger.Named("node"),
 		Metrics:         node.NewMetrics(m.o.Registerer),
+		Transport:       others,
+		Clock:           m.o.Clock,
 		TickInterval:    c.HeartbeatInterval,
 		ElectionTimeout: c.ElectionTimeout,
 		MaxRequestBytes: int(c.MaxRequestBytes),
@@ -167,6 +188,7 @@ func (m *Member) open() error {
 		Dir:             c.DataDir,
 		MinFreeBytes:    uint64(c.MinFreeBytes),
 		FlushLogBytes:   m.o.Sizes.FlushLogBytes,
+		FlushLogEntries: m.o.Sizes.FlushLogEntries,
 		SweepPause:      c.CompactionSleepInterval,
 		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},

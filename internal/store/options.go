@@ -25,6 +25,10 @@ type Options struct {
 	MemTableBytes   uint64 // the size at which a memtable is flushed; up to three may exist
 	MaxOpenFiles    int    // open table files
 
+	// ManualCompactions leaves it to the caller when tables are merged, by Compact: then nothing happens in the engine that
+	// nobody has asked for, as long as no memtable is full.
+	ManualCompactions bool
+
 	Logf         func(format string, args ...any) // Pebble's rare remarks; dropped if nil
 	OnFailure    func(error)                      // the store has failed and the member must stop; called once
 	OnStallBegin func(reason string)              // writes wait from now on, for flushes or compactions
@@ -60,7 +64,9 @@ func pebbleOptions(fs vfs.FS, o Options, a *alarm) *pebble.Options {
 		BytesPerSync:                1 << 20,
 		EventListener:               a.listener(o),
 		LoggerAndTracer:             &logger{alarm: a, logf: o.Logf},
+		DisableAutomaticCompactions: o.ManualCompactions,
 	}
+	p.DisableTableStats = o.ManualCompactions
 	for i := range p.Levels {
 		p.Levels[i] = pebble.LevelOptions{
 			BlockSize:      16 << 10,
