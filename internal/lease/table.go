@@ -143,6 +143,10 @@ func compare(a, b uint64) int {
 // Keys calls visit with each key that is attached to a lease, in order, as of the last committed batch, until it
 // returns false. The key is valid during the call. The error is a failure of the store.
 func (t *Table) Keys(id kind.LeaseID, visit func(key []byte) bool) error {
+	if err := t.db.Enter(); err != nil {
+		return err
+	}
+	defer t.db.Leave()
 	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: appendAttachment(nil, id, nil), UpperBound: attachmentsEnd(id)})
 	if err != nil {
 		return store.WrapRead("open an iterator over the keys of a lease", err)
@@ -208,6 +212,10 @@ func (t *Table) Attachments(visit func(id kind.LeaseID, key []byte) error) error
 // Attached reports whether key is attached to a lease, as of the last committed batch. The error is a failure of the
 // store.
 func (t *Table) Attached(id kind.LeaseID, key []byte) (bool, error) {
+	if err := t.db.Enter(); err != nil {
+		return false, err
+	}
+	defer t.db.Leave()
 	_, closer, err := t.db.Get(appendAttachment(nil, id, key))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil

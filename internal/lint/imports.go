@@ -33,6 +33,7 @@ var rooms = map[string]row{
 
 	"discovery": {"config", "it finds the first members, and starts none"},
 	"transport": {"", "it carries messages between members; what they mean is known above"},
+	"snapshot":  {"member store", "it moves records from one store into another; what they mean is not its business"},
 
 	"member":  {"batch command store", "what the machine is made of does not know its neighbours"},
 	"digest":  {"", "it compares numbers that members report; where they come from is known above"},
@@ -42,7 +43,7 @@ var rooms = map[string]row{
 	"machine": {"auth batch command lease member mvcc store", "it joins its parts in plain sight, and knows neither log nor raft"},
 	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
 	"watch":   {"command mvcc store", "it hands out what the store has changed; it does not know how clients are told"},
-	"node":    {"auth batch command digest lease machine member mvcc replica store transport wal watch", "it runs a replica; it does not know who asks"},
+	"node":    {"auth batch command datadir digest lease machine member mvcc replica snapshot store transport wal watch", "it runs a replica; it does not know who asks"},
 	"chore":   {"auth command lease machine node", "it does a leader's duties through the node, like any other proposer"},
 	"server":  {"auth command lease machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
 

@@ -119,6 +119,10 @@ func (s *Store) CompactStep() (done bool, err error) {
 	if p.done >= target {
 		return true, nil
 	}
+	if err := s.db.Enter(); err != nil {
+		return false, err
+	}
+	defer s.db.Leave()
 	b := s.db.NewBatch()
 	defer b.Close()
 	if err := s.walk(b, &p, target); err != nil {

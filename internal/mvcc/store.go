@@ -151,19 +151,25 @@ func (s *Store) Range(ctx context.Context, r command.Range) (Answer, error) {
 		if s.hooks.aimed != nil {
 			s.hooks.aimed()
 		}
+		if err := s.db.Enter(); err != nil {
+			return Answer{}, err
+		}
 		it, err := s.open(s.db.DB, &r)
 		if err != nil {
+			s.db.Leave()
 			return Answer{}, err
 		}
 		// Deleting begins after the compacted revision is published, so an iterator that was made before this
 		// look has no holes at or above what it sees (V4).
 		if rev < s.Compacted() {
 			it.Close()
+			s.db.Leave()
 			if r.Revision > 0 {
 				return Answer{}, ErrCompacted
 			}
 			continue
 		}
+		defer s.db.Leave()
 		return s.read(ctx, r, it, rev, head)
 	}
 }

@@ -39,6 +39,9 @@ type View struct {
 
 // View pins the store at the published revision. The error is a failure of the store.
 func (s *Store) View() (*View, error) {
+	if err := s.db.Enter(); err != nil {
+		return nil, err
+	}
 	for {
 		v := &View{store: s, revision: s.Revision()}
 		if s.hooks.aimed != nil {
@@ -49,8 +52,9 @@ func (s *Store) View() (*View, error) {
 		if v.compacted = s.Compacted(); v.compacted <= v.revision {
 			return v, nil
 		}
-		if err := v.Close(); err != nil {
-			return nil, err
+		if err := v.snapshot.Close(); err != nil {
+			s.db.Leave()
+			return nil, store.WrapRead("close a view of the store", err)
 		}
 	}
 }
@@ -60,6 +64,7 @@ func (v *View) Close() error {
 	if v.closed.Swap(true) {
 		return nil
 	}
+	defer v.store.db.Leave()
 	return store.WrapRead("close a view of the store", v.snapshot.Close())
 }
 

@@ -29,6 +29,11 @@
 //	01 | index u64 | term u64 | revision u64 | compacted u64 | digest u64 | elapsed u64 | machine version u32 |
 //	live keys u64 | live bytes u64 | versions u64 | crc32c u32
 //
+// Records whose key begins with m local/ concern one member alone and do not travel with snapshots. One of them is the
+// mark of a store that came as a snapshot, m local/adopted:
+//
+//	01 | index u64 | term u64 | crc32c u32
+//
 // Use: Create once, Open at every start, write through package batch, read through Pebble's iterators and
 // snapshots, Flush when the log has grown, Close.
 package store
@@ -53,6 +58,7 @@ type DB struct {
 	fs       vfs.FS
 	dir      string
 	alarm    *alarm
+	readers  readers
 	closed   sync.Once
 	closeErr error
 }
