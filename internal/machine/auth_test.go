@@ -286,7 +286,7 @@ func TestAuthDigestFrozen(t *testing.T) {
 	l.run(command.Command{Kind: command.KindAuth, Payload: command.AppendAuthChange(nil, &c)})
 	grant := &command.TokenGrant{User: "root", Token: command.TokenID{1, 2, 3}, TTL: 1000}
 	l.run(command.Command{Kind: command.KindAuthenticate, User: "root", AuthRevision: 7, Payload: command.AppendTokenGrant(nil, grant)})
-	const want = uint64(0xd5dd94d4ca11c43d)
+	const want = uint64(0x420dd249efd9aebe)
 	if got := l.State().Digest; got != want {
 		t.Errorf("the digest is %#x, want %#x", got, want)
 	}

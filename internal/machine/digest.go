@@ -8,16 +8,19 @@ import (
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
 	"holdfast/internal/mvcc"
+	"holdfast/internal/store"
 )
 
-// The running digest, formula 1. The digest D of a new store is 0. Each of these steps, in this order, replaces D by
-// xxhash64, seed 0, of D (8 bytes, big endian) and the bytes of the step:
+// The running digest. The digest D of a new store is 0. Each of these steps, in this order, replaces D by
+// xxhash64, with the seed of the machine version (0 in version 1), of D (8 bytes, big endian) and the bytes of the step:
 //
 //	each entry that is not empty:                     'E' | index | elapsed
 //	each command that had effects:                    the bytes of its effects, in the order in which they happened;
 //	                                                  a command that lets leases expire makes a step for each of them
+//	each entry that is not empty, at its end:         'N' | live keys | live bytes | versions, as they are counted
 //	each change of the configuration:                 'E' | index | elapsed, then the effects of one command: the
-//	                                                  configuration, each member that changed, each alarm cleared
+//	                                                  configuration, each member that changed, each alarm cleared;
+//	                                                  then 'N' as above
 //
 //	the effects of a command:
 //	  a key was put        'P' | create revision | mod revision | version | lease | key | value
@@ -35,6 +38,7 @@ import (
 // is the cluster's time after the entry. Nothing else goes in: no reply, no encoding of a library, nothing that a
 // member deletes on its own.
 type digest struct {
+	seed    uint64 // of the machine version that executes the entry
 	value   uint64 // D after the last step
 	step    xxhash.Digest
 	open    bool // the step under way has bytes
@@ -45,7 +49,7 @@ type digest struct {
 func (d *digest) write(b []byte) {
 	if !d.open {
 		d.open = true
-		d.step.Reset()
+		d.step.ResetWithSeed(d.seed)
 		var start [8]byte
 		binary.BigEndian.PutUint64(start[:], d.value)
 		d.step.Write(start[:])
@@ -67,6 +71,12 @@ func (d *digest) entry(index kind.Index, elapsed uint64) {
 	b = binary.BigEndian.AppendUint64(b, elapsed)
 	d.scratch = b
 	d.write(b)
+	d.end()
+}
+
+// counted is the last step of an entry. A counter that has gone wrong on one member is found although nothing reads it.
+func (d *digest) counted(a *store.Applied) {
+	d.numbers('N', uint64(a.LiveKeys), uint64(a.LiveBytes), uint64(a.Versions))
 	d.end()
 }
 

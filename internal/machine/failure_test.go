@@ -120,7 +120,7 @@ func TestOpenRefuses(t *testing.T) {
 		want   error
 	}{
 		"a newer machine": {func(set func(key, value []byte)) {
-			set(store.AppliedKey(), store.EncodeApplied(store.Applied{Revision: 1, Compacted: mvcc.NeverCompacted, MachineVersion: Latest + 1}))
+			set(store.AppliedKey(), store.EncodeApplied(store.Applied{Revision: 1, Compacted: mvcc.NeverCompacted, MachineVersion: Latest() + 1}))
 		}, ErrNewerMachine},
 		"no machine": {func(set func(key, value []byte)) {
 			set(store.AppliedKey(), store.EncodeApplied(store.Applied{Revision: 1, Compacted: mvcc.NeverCompacted}))

@@ -497,6 +497,7 @@ func TestLeaseDigestFrozen(t *testing.T) {
 	defer r.close(false)
 	r.apply(packAt(r, 5, &command.LeaseGrant{ID: -1, TTL: 2}, &command.LeaseGrant{ID: 7, TTL: 3},
 		&command.Put{Key: []byte("a"), Lease: -1}, &command.LeaseRenew{IDs: []kind.LeaseID{7, 8, -1}}))
+	between := r.State()
 	r.apply(packAt(r, 4*second, &command.LeaseExpire{IDs: []kind.LeaseID{-1, 7}}, &command.LeaseGrant{ID: 7, TTL: 1}, &command.LeaseRevoke{ID: 7}))
 	d := uint64(0)
 	step := func(parts ...any) {
@@ -518,12 +519,14 @@ func TestLeaseDigestFrozen(t *testing.T) {
 	step('G', 7, 3, 3*second+5)
 	step('P', 2, 2, 1, -1, "a", "")
 	step('R', 7, 3*second+5, 'R', -1, 2*second+5)
+	step('N', 1, int(between.LiveBytes), 1)
 	step('E', 3, 4*second)
 	step('D', 3, "a", 'X', -1)
 	step('X', 7)
 	step('G', 7, 1, 5*second)
 	step('X', 7)
-	const want = 0x694bad2ef72a1fd4
+	step('N', 0, 0, 2)
+	const want = 0xce6f6d83eb7a2556
 	if got := r.State().Digest; got != d || got != want {
 		t.Errorf("the digest is %#x, the description gives %#x, it was %#x", got, d, uint64(want))
 	}

@@ -45,14 +45,14 @@ type Options struct {
 }
 
 // Genesis sets the records with which the store of a new cluster begins: it stands at position (1,1), so that the
-// log begins after that, at the first revision, in the latest machine version, with these members (see
+// log begins after that, at the first revision, in the oldest machine version, with these members (see
 // member.Genesis) and the configuration that they make. Every member of the cluster begins with the same.
 func Genesis(set func(key, value []byte), members []member.Member) {
 	set(store.AppliedKey(), store.EncodeApplied(store.Applied{
 		Position:       kind.Position{Index: 1, Term: 1},
 		Revision:       mvcc.FirstRevision,
 		Compacted:      mvcc.NeverCompacted,
-		MachineVersion: Latest,
+		MachineVersion: Oldest(),
 	}))
 	for _, m := range members {
 		member.Write(set, m)
@@ -69,14 +69,16 @@ func Open(db *store.DB, kv *mvcc.Store, o Options) (*Machine, error) {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
 	if known(state.MachineVersion) == nil {
-		return nil, fmt.Errorf("%w: it has machine version %d, this build knows up to %d", ErrNewerMachine, state.MachineVersion, Latest)
+		return nil, fmt.Errorf("%w: it has machine version %d, this build knows up to %d", ErrNewerMachine, state.MachineVersion, Latest())
 	}
 	members, confState, err := member.Load(db.DB)
 	if err != nil {
 		return nil, fmt.Errorf("open the machine: %w", err)
 	}
-	if err := CheckMembers(members, confState); err != nil {
-		return nil, fmt.Errorf("open the machine: %w", err)
+	if !knowsNothing(&state, members, confState) {
+		if err := CheckMembers(members, confState); err != nil {
+			return nil, fmt.Errorf("open the machine: %w", err)
+		}
 	}
 	m := &Machine{db: db, kv: kv, state: state}
 	m.members.Store(&members)
@@ -153,10 +155,6 @@ func (m *Machine) Leases() *lease.Table { return m.leases }
 // Members returns the members of the cluster, without those that were removed, ordered by id. Any goroutine may call
 // it; the caller must not change the answer.
 func (m *Machine) Members() []member.Member { return present(*m.members.Load()) }
-
-// MemberRecords returns all the members that the cluster ever had, ordered by id. Any goroutine may call it; the
-// caller must not change the answer.
-func (m *Machine) MemberRecords() []member.Member { return *m.members.Load() }
 
 // ConfState returns Raft's configuration as of the applied position. Any goroutine may call it; the answer is the
 // caller's.

@@ -46,6 +46,7 @@ func (p *Pending) configure(at kind.Position, cs *raftpb.ConfState, context []by
 		origin = &c.Origin
 		after.Elapsed = max(after.Elapsed, p.entry.Elapsed)
 	}
+	p.digest.seed = known(after.MachineVersion).seed
 	p.digest.entry(at.Index, after.Elapsed)
 	members := p.records()
 	changed := member.Follow(members, change, cs)
@@ -65,7 +66,9 @@ func (p *Pending) configure(at kind.Position, cs *raftpb.ConfState, context []by
 	p.members = members
 	p.digest.end()
 	p.writer.Fill(&after)
+	p.digest.counted(&after)
 	after.Digest = p.digest.value
+	p.mark(&after)
 	checkStep(&p.applied, &after, 0)
 	p.applied = after
 	if origin != nil && origin.Member == p.local.Member && origin.Boot == p.local.Boot {

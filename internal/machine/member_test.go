@@ -76,7 +76,7 @@ func TestMemberRecords(t *testing.T) {
 }
 
 func (r *rig) kvMember(t *testing.T, id kind.MemberID) *member.Member {
-	for _, m := range r.MemberRecords() {
+	for _, m := range r.Everyone() {
 		if m.ID == id {
 			return &m
 		}
@@ -121,7 +121,7 @@ func TestMemberChange(t *testing.T) {
 		if list := r.Members(); len(list) != 2 || uint64(list[1].ID) != three {
 			t.Errorf("members %+v", list)
 		}
-		if list := r.MemberRecords(); len(list) != 3 || !list[1].Removed || uint64(list[1].ID) != two {
+		if list := r.Everyone(); len(list) != 3 || !list[1].Removed || uint64(list[1].ID) != two {
 			t.Errorf("records %+v", list)
 		}
 		if list := r.Alarms(); len(list) != 1 || uint64(list[0].Member) != one {

@@ -206,7 +206,7 @@ func TestDigestFrozen(t *testing.T) {
 		e.Commands = append(e.Commands, encodeCommand(c))
 	}
 	r.apply(command.AppendEntry(nil, &e))
-	const want = 0x5e2bd9363657a52b
+	const want = 0xdfef49745dad0d06
 	if got := r.State().Digest; got != want {
 		t.Errorf("the digest of machine version 1 is %#x, it was %#x", got, uint64(want))
 	}
@@ -232,6 +232,7 @@ func TestDigestFrozen(t *testing.T) {
 	step('D', 4, "a")
 	step('P', 5, 5, 1, 0, "c", "3", 'D', 5, "b")
 	step('C', 3)
+	step('N', 1, 12, 5)
 	if d != want {
 		t.Errorf("the description gives %#x", d)
 	}

@@ -61,6 +61,7 @@ type Pending struct {
 	confState *raftpb.ConfState // nil if it did not change
 	alarms    *[]Alarm          // nil if they did not change
 	version   uint32            // the machine version after the entry under way
+	marks     []Mark
 
 	writers writers
 
@@ -82,6 +83,7 @@ func (m *Machine) Begin(local Local) *Pending {
 	p.applied = m.state
 	p.digest.value, p.digest.open = m.state.Digest, false
 	p.members, p.confState, p.alarms = nil, nil, nil
+	p.marks = p.marks[:0]
 	clear(p.replies)
 	p.replies = p.replies[:0]
 	p.hasCursor = m.cursor != nil
@@ -126,12 +128,13 @@ func (p *Pending) apply(e Entry) error {
 		}
 		commands = len(p.entry.Commands)
 		after.Elapsed = max(after.Elapsed, p.entry.Elapsed)
+		version := known(after.MachineVersion)
+		p.digest.seed = version.seed
 		first, err := p.resume(e.Position, after.Elapsed)
 		if err != nil {
 			return err
 		}
 		p.elapsed = after.Elapsed
-		version := known(after.MachineVersion)
 		p.version = after.MachineVersion
 		if err := p.raisedBefore(first); err != nil {
 			return err
@@ -147,11 +150,14 @@ func (p *Pending) apply(e Entry) error {
 			}
 		}
 		after.MachineVersion = p.version
+		p.writer.Fill(&after)
+		p.digest.counted(&after)
 	} else if c := p.machine.cursor; c != nil {
 		return fmt.Errorf("%w: entry %d is empty", ErrCursor, e.Position.Index)
 	}
 	p.writer.Fill(&after)
 	after.Digest = p.digest.value
+	p.mark(&after)
 	checkStep(&p.applied, &after, commands+p.ended)
 	p.applied = after
 	return nil

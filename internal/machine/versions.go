@@ -13,23 +13,34 @@ type Version struct {
 	Number uint32
 	Kinds  []command.Kind // the commands that it executes
 	Digest string         // the formula of the running digest
+	seed   uint64         // of the hash that the digest is made with
 }
 
-// Versions are all versions that this program can act like, oldest first.
-var Versions = []Version{
+// Versions are all versions that this program can act like, oldest first, without gaps. The build tag machine_next adds
+// one that differs from the last in its digest alone: tests upgrade clusters from a build without it to one with it.
+var Versions = append([]Version{
 	{
 		Number: 1,
-		Kinds: []command.Kind{command.KindPut, command.KindDelete, command.KindTxn, command.KindCompact,
-			command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire,
-			command.KindAuth, command.KindAuthenticate, command.KindTokenTouch,
-			command.KindMemberPublish, command.KindMemberUpdate, command.KindAlarm, command.KindVersionRaise,
-			command.KindMemberChange},
+		Kinds:  firstKinds,
 		Digest: "xxhash64 chain 1",
 	},
+}, next...)
+
+// firstKinds are the commands of version 1.
+var firstKinds = []command.Kind{
+	command.KindPut, command.KindDelete, command.KindTxn, command.KindCompact,
+	command.KindLeaseGrant, command.KindLeaseRevoke, command.KindLeaseRenew, command.KindLeaseExpire,
+	command.KindAuth, command.KindAuthenticate, command.KindTokenTouch,
+	command.KindMemberPublish, command.KindMemberUpdate, command.KindAlarm, command.KindVersionRaise,
+	command.KindMemberChange,
 }
 
-// Latest is the version in which a new cluster starts.
-const Latest uint32 = 1
+// Oldest is the oldest version that this program can act like, and the one in which a new cluster starts, so that
+// members of several builds begin with the same store. The leader raises it as soon as all of them can.
+func Oldest() uint32 { return Versions[0].Number }
+
+// Latest is the newest version that this program can act like.
+func Latest() uint32 { return Versions[len(Versions)-1].Number }
 
 // known returns the version with this number, nil if this program does not know it.
 func known(number uint32) *Version {
@@ -49,7 +60,7 @@ func (p *Pending) raiseVersion(number uint32) error {
 		return nil
 	}
 	if known(number) == nil {
-		return fmt.Errorf("%w: the cluster has moved to machine version %d, this build knows up to %d", ErrNewerMachine, number, Latest)
+		return fmt.Errorf("%w: the cluster has moved to machine version %d, this build knows up to %d", ErrNewerMachine, number, Latest())
 	}
 	p.version = number
 	p.digest.numbers('V', uint64(number))
