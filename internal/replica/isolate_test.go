@@ -2,6 +2,7 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"holdfast/internal/kind"
+	"holdfast/internal/machine"
+	"holdfast/internal/store"
+	"holdfast/internal/wal"
 )
 
 // elect makes the first peer lead and commits some entries everywhere.
@@ -182,5 +186,22 @@ func TestIsolateCrash(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
+	}
+}
+
+// A member that has joined and knows nothing yet is no cluster.
+func TestIsolateEmpty(t *testing.T) {
+	p := cluster(t, 1)[0]
+	p.close()
+	must(t, p.fs.RemoveAll("store"))
+	must(t, p.fs.RemoveAll("log"))
+	must(t, store.Create(p.fs, "store", p.id, func(set func(key, value []byte)) error {
+		machine.JoiningGenesis(set)
+		return nil
+	}))
+	must(t, wal.Create(p.fs, "log", p.id, kind.Position{}, wal.Options{SegmentBytes: 64 << 10}))
+	must(t, p.open())
+	if _, err := Isolate(p.id.Member, p.log, p.machine); !errors.Is(err, ErrEmptyMember) {
+		t.Errorf("a member without data: %v", fmt.Sprint(err))
 	}
 }
