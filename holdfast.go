@@ -29,6 +29,7 @@ import (
 
 	"holdfast/internal/assembly"
 	"holdfast/internal/config"
+	"holdfast/internal/gateway"
 	"holdfast/internal/node"
 	"holdfast/internal/server"
 	"holdfast/internal/tlsconf"
@@ -188,9 +189,34 @@ func (m *Member) listen() error {
 		WatchProgressInterval: c.WatchProgressNotifyInterval,
 		ElectionTimeout:       c.ElectionTimeout,
 
+		Hosts:    c.HostWhitelist,
+		Profiles: c.EnablePprof,
+		WrapHTTP: gateway.NewOrigins(c.CORS).Wrap,
+
 		Fail: m.node.Fail,
 	})
+	if c.EnableGRPCGateway {
+		if err := m.addGateway(); err != nil {
+			return err
+		}
+	}
 	m.servePorts()
+	return nil
+}
+
+// addGateway lets the server speak JSON.
+func (m *Member) addGateway() error {
+	g, err := gateway.New(gateway.Config{
+		Conn:            m.server.Local(),
+		MaxRequestBytes: int(m.config.MaxRequestBytes),
+		Address:         server.ClientAddress,
+	})
+	if err != nil {
+		return fmt.Errorf("make the JSON gateway: %w", err)
+	}
+	for _, prefix := range gateway.Prefixes() {
+		m.server.Handle(prefix, g)
+	}
 	return nil
 }
 

@@ -21,21 +21,34 @@ import (
 // port is an address at which clients are served.
 type port struct {
 	listener      net.Listener
+	kind          server.Kind
 	secure, plain bool // clients speak TLS; they do without it
 }
 
-// openPorts opens an address for each client URL; http and https URLs, or unix and unixs ones, may share it.
+// openPorts opens an address for each URL of clients; http and https URLs, or unix and unixs ones, may share it.
 func (m *Member) openPorts() error {
+	kind := server.Everything
+	if len(m.config.ListenClientHTTPURLs) > 0 {
+		kind = server.OnlyGRPC
+	}
+	return errors.Join(
+		m.openPortsOf(m.config.ListenClientURLs, kind, "--listen-client-urls"),
+		m.openPortsOf(m.config.ListenClientHTTPURLs, server.OnlyHTTP, "--listen-client-http-urls"),
+		m.openPortsOf(m.config.ListenMetricsURLs, server.OnlyProbes, "--listen-metrics-urls"),
+	)
+}
+
+func (m *Member) openPortsOf(urls []url.URL, kind server.Kind, setting string) error {
 	byAddress := map[string]*port{}
-	for _, u := range m.config.ListenClientURLs {
+	for _, u := range urls {
 		network, address := addressOf(u)
 		p := byAddress[network+address]
 		if p == nil {
 			l, err := listen(network, address)
 			if err != nil {
-				return fmt.Errorf("listen for clients at %s: %w; another process may be using the address, choose another with --listen-client-urls", u.String(), err)
+				return fmt.Errorf("listen for clients at %s: %w; another process may be using the address, choose another with %s", u.String(), err, setting)
 			}
-			p = &port{listener: l}
+			p = &port{listener: l, kind: kind}
 			byAddress[network+address] = p
 			m.ports = append(m.ports, p)
 		}
@@ -84,10 +97,10 @@ func (m *Member) servePorts() {
 		address := zap.String("address", p.listener.Addr().String())
 		var secure *tls.Config
 		if p.secure {
-			secure = m.tls.ServerConfig(server.Protocols()...)
+			secure = m.tls.ServerConfig(server.Protocols(p.kind)...)
 		}
 		m.serving.Go(func() {
-			if err := m.server.ServeTLS(p.listener, secure, p.plain); err != nil {
+			if err := m.server.ServeKind(p.listener, secure, p.plain, p.kind); err != nil {
 				m.node.Fail(fmt.Errorf("serve clients at %s: %w", p.listener.Addr(), err))
 			}
 		})
@@ -104,6 +117,9 @@ func (m *Member) servePorts() {
 func (m *Member) ClientEndpoints() []string {
 	var endpoints []string
 	for _, p := range m.ports {
+		if p.kind == server.OnlyHTTP || p.kind == server.OnlyProbes {
+			continue
+		}
 		plain, secure := "http://", "https://"
 		if p.listener.Addr().Network() == "unix" {
 			plain, secure = "unix://", "unixs://"
@@ -120,5 +136,6 @@ func (m *Member) ClientEndpoints() []string {
 
 // speaksTLS reports whether a client URL asks for TLS.
 func (m *Member) speaksTLS() bool {
-	return slices.ContainsFunc(m.config.ListenClientURLs, config.IsSecure)
+	c := &m.config
+	return slices.ContainsFunc(slices.Concat(c.ListenClientURLs, c.ListenClientHTTPURLs, c.ListenMetricsURLs), config.IsSecure)
 }

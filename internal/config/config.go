@@ -76,6 +76,15 @@ type Config struct {
 	// MaxLearners is the number of learners that a cluster may have, at least 0.
 	MaxLearners int64
 
+	// ListenClientHTTPURLs, where HTTP is served that is then not served at the client URLs, and ListenMetricsURLs,
+	// where health and metrics alone are served, may be empty. Their form is that of ListenClientURLs.
+	ListenClientHTTPURLs, ListenMetricsURLs []url.URL
+	// EnableGRPCGateway serves the API as JSON; EnablePprof serves Go's profiles.
+	EnableGRPCGateway, EnablePprof bool
+	// CORS are the origins of pages that may call; HostWhitelist the hosts that plain HTTP requests may name. "*"
+	// stands for all.
+	CORS, HostWhitelist []string
+
 	// MaxTxnOps is how many operations each list of a transaction may have, at least 1.
 	MaxTxnOps uint64
 	// MaxRequestBytes is the size of the largest request that is accepted, at least 1.

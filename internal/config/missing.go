@@ -16,18 +16,17 @@ var removed = map[string]string{
 
 func init() {
 	for _, name := range []string{
-		"wal-dir", "initial-election-tick-advance", "listen-client-http-urls", "max-wals", "max-snapshots", "memory-mlock",
+		"wal-dir", "initial-election-tick-advance", "max-wals", "max-snapshots", "memory-mlock",
 		"backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit", "socket-reuse-port",
-		"socket-reuse-address", "enable-grpc-gateway", "raft-read-timeout", "raft-write-timeout", "feature-gates",
+		"socket-reuse-address", "raft-read-timeout", "raft-write-timeout", "feature-gates",
 
 		"discovery", "discovery-proxy",
 		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
 
 		"peer-cert-file", "peer-key-file", "peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file",
 		"peer-trusted-ca-file", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-auto-tls", "peer-crl-file",
-		"cors", "host-whitelist",
 
-		"enable-pprof", "metrics", "listen-metrics-urls",
+		"metrics",
 
 		"enable-log-rotation", "log-rotation-config-json",
 

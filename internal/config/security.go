@@ -100,9 +100,15 @@ func (c *Config) checkSecurity() error {
 			return valueError("%s is %q, but %s is not set: a private key is of use only with its certificate", pair.keyFlag, pair.key, pair.certFlag)
 		}
 	}
-	if i := slices.IndexFunc(c.ListenClientURLs, IsSecure); i >= 0 && c.CertFile == "" && !c.AutoTLS {
-		return valueError("--listen-client-urls has %s, but there is no certificate for it: set --cert-file and --key-file, "+
-			"or --auto-tls to have one made", c.ListenClientURLs[i].String())
+	for setting, urls := range map[string][]url.URL{
+		"--listen-client-urls":      c.ListenClientURLs,
+		"--listen-client-http-urls": c.ListenClientHTTPURLs,
+		"--listen-metrics-urls":     c.ListenMetricsURLs,
+	} {
+		if i := slices.IndexFunc(urls, IsSecure); i >= 0 && c.CertFile == "" && !c.AutoTLS {
+			return valueError("%s has %s, but there is no certificate for it: set --cert-file and --key-file, "+
+				"or --auto-tls to have one made", setting, urls[i].String())
+		}
 	}
 	if c.ClientCertAuth && c.TrustedCAFile == "" && c.Program != etcdProgram {
 		return valueError("--client-cert-auth is on, but --trusted-ca-file is not set: without it every client could come in " +

@@ -48,6 +48,7 @@ const (
 	Clustering Section = "Clustering"
 	Security   Section = "Security"
 	Auth       Section = "Auth"
+	Monitoring Section = "Profiling and Monitoring"
 	Logging    Section = "Logging"
 	Features   Section = "Features"
 	Unsafe     Section = "Unsafe feature"
@@ -56,7 +57,7 @@ const (
 
 // Sections lists the headings in the order of the help.
 func Sections() []Section {
-	return []Section{Member, Clustering, Security, Auth, Logging, Features, Unsafe, Holdfast}
+	return []Section{Member, Clustering, Security, Auth, Monitoring, Logging, Features, Unsafe, Holdfast}
 }
 
 // Kind is the way that a value is written.

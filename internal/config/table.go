@@ -50,6 +50,17 @@ var table = []Setting{
 		check: func(c *Config) string { return bindable(c.ListenClientURLs) },
 	},
 	{
+		Name: "listen-client-http-urls", Section: Member, Kind: URLList, Default: "",
+		Help:  "Where to listen for HTTP alone: health, metrics, the JSON gateway. The client URLs then serve gRPC alone. Without it both share the client URLs.",
+		field: func(c *Config) any { return &c.ListenClientHTTPURLs },
+		check: func(c *Config) string { return bindable(c.ListenClientHTTPURLs) },
+	},
+	{
+		Name: "enable-grpc-gateway", Section: Member, Kind: Bool, Default: "true",
+		Help:  "Serve the API as JSON over HTTP under /v3/.",
+		field: func(c *Config) any { return &c.EnableGRPCGateway },
+	},
+	{
 		Name: "quota-backend-bytes", Section: Member, Kind: Bytes, Default: "0",
 		Help:  "How large the live data may grow before writes are refused; deleting brings it down again. A negative value means no limit. 0 means 2GiB under the name etcd, and no limit but the disk's under the name holdfast.",
 		field: func(c *Config) any { return &c.QuotaBackendBytes },
@@ -260,6 +271,16 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.SelfSignedCertValidity },
 	},
 	{
+		Name: "cors", Section: Security, Kind: TextList, Default: "", EtcdDefault: "*",
+		Help:  "The origins, such as https://example.com, from which pages in browsers may call the member; * stands for all. Pages from elsewhere can change nothing.",
+		field: func(c *Config) any { return &c.CORS },
+	},
+	{
+		Name: "host-whitelist", Section: Security, Kind: TextList, Default: "*",
+		Help:  "The hosts that HTTP requests without TLS may name; * stands for all. It keeps pages out whose host name was made to lead here.",
+		field: func(c *Config) any { return &c.HostWhitelist },
+	},
+	{
 		Name: "cipher-suites", Section: Security, Kind: TextList, Default: "",
 		Help:  "The cipher suites that TLS 1.2 may use, by their names in Go's crypto/tls. Without it Go chooses. Those of TLS 1.3 cannot be chosen.",
 		field: func(c *Config) any { return &c.CipherSuites },
@@ -294,6 +315,17 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.AuthTokenTTL },
 	},
 
+	{
+		Name: "enable-pprof", Section: Monitoring, Kind: Bool, Default: "false",
+		Help:  "Serve Go's profiles under /debug/pprof/ on the HTTP ports for clients. They show what the member does, and making one takes its time: do not leave it on where strangers can call.",
+		field: func(c *Config) any { return &c.EnablePprof },
+	},
+	{
+		Name: "listen-metrics-urls", Section: Monitoring, Kind: URLList, Default: "",
+		Help:  "Further URLs at which /metrics, /health, /livez and /readyz are served, and nothing else; with http:// also where clients need TLS.",
+		field: func(c *Config) any { return &c.ListenMetricsURLs },
+		check: func(c *Config) string { return bindable(c.ListenMetricsURLs) },
+	},
 	{
 		Name: "logger", Section: Logging, Kind: Word, Default: "zap", OneOf: []string{"zap"},
 		Help:  "The logger; there is one.",

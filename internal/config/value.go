@@ -32,6 +32,10 @@ func (s Setting) decode(c *Config, text string) (complaint string) {
 			return "must name at least one"
 		}
 	case *[]url.URL:
+		if text == "" && s.Default == "" {
+			*p = nil
+			return ""
+		}
 		*p, complaint = decodeURLs(text)
 	case *[]InitialMember:
 		*p, complaint = decodeMembers(text)

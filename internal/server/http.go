@@ -2,7 +2,12 @@ package server
 
 import (
 	"encoding/json"
+	"expvar"
+	"fmt"
+	"net"
 	"net/http"
+	"net/http/pprof"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -17,13 +22,13 @@ const (
 	maxHTTPHeaderBytes = 64 << 10
 )
 
-func (s *Server) newHTTP() *http.Server {
+func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	errorLog, err := zap.NewStdLogAt(s.log, zapcore.WarnLevel)
 	if err != nil {
 		errorLog = zap.NewStdLog(s.log)
 	}
 	return &http.Server{
-		Handler:           withTLS(s.HTTPHandler()),
+		Handler:           withTLS(handler),
 		ConnContext:       withConnection,
 		ReadHeaderTimeout: httpHeaderTimeout,
 		IdleTimeout:       httpIdleTimeout,
@@ -32,15 +37,59 @@ func (s *Server) newHTTP() *http.Server {
 	}
 }
 
-// HTTPHandler returns the handler of the paths /version, /health, /livez, /readyz and /metrics.
+// HTTPHandler returns the handler of all paths: /version, /health, /livez, /readyz, /metrics, /debug/vars, the profiles if
+// they are asked for, and what Handle has added.
 func (s *Server) HTTPHandler() http.Handler {
+	h := s.recovering(s.mux)
+	if s.o.WrapHTTP != nil {
+		h = s.o.WrapHTTP(h)
+	}
+	return s.misdirected(h)
+}
+
+// Handle adds a handler for the paths of a pattern. It must be called before the server serves.
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
+
+func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/version", getOnly(s.serveVersion))
+	s.installProbes(mux)
+	mux.Handle("/debug/vars", expvar.Handler())
+	if s.o.Profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// installProbes adds what machines ask for: health and metrics.
+func (s *Server) installProbes(mux *http.ServeMux) {
 	s.health.install(mux)
 	if s.o.Gatherer != nil {
 		mux.Handle("/metrics", promhttp.HandlerFor(s.o.Gatherer, promhttp.HandlerOpts{}))
 	}
-	return s.recovering(mux)
+}
+
+// misdirected refuses requests without TLS for a host that is not on the list, if there is one: the name of a stranger's
+// page that was made to lead here.
+func (s *Server) misdirected(h http.Handler) http.Handler {
+	if len(s.o.Hosts) == 0 || slices.Contains(s.o.Hosts, "*") {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if r.TLS == nil && !slices.Contains(s.o.Hosts, host) {
+			http.Error(w, fmt.Sprintf("this member does not serve the host %q: add it to --host-whitelist, or use TLS", host), http.StatusMisdirectedRequest)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // recovering stops the member when h panics, as panicked does for gRPC; the answer is cut off.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/http"
 	"syscall"
 	"time"
 
@@ -46,6 +47,10 @@ type Options struct {
 	ClientCertAuth bool   // the name in a verified certificate of a client says who it is
 
 	GRPC []grpc.ServerOption // further options of the gRPC server
+
+	Hosts    []string                        // that HTTP requests without TLS may name; none, or "*", stands for all
+	Profiles bool                            // serve Go's profiles under /debug/pprof/
+	WrapHTTP func(http.Handler) http.Handler // goes round all HTTP paths but those of the ports for probes; may be nil
 }
 
 // reservedFiles is how many open files the log, the store and the peers may need beside the clients.

@@ -63,3 +63,21 @@ func withTLS(h http.Handler) http.Handler {
 		h.ServeHTTP(w, r)
 	})
 }
+
+// ClientAddress returns the address of the client of an HTTP request, by which what it asks for through Local counts as
+// its connection's.
+func ClientAddress(r *http.Request) net.Addr {
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		return c.RemoteAddr()
+	}
+	return textAddress(r.RemoteAddr)
+}
+
+// textAddress is an address as net/http writes it.
+type textAddress string
+
+// Network returns the name of the network.
+func (textAddress) Network() string { return "tcp" }
+
+// String returns the address.
+func (a textAddress) String() string { return string(a) }

@@ -103,8 +103,10 @@ type Server struct {
 	stopping       chan struct{} // closed when streams without an end of their own are to end
 	stopOnce       sync.Once
 
-	grpc *grpc.Server
-	http *http.Server
+	grpc    *grpc.Server
+	mux     *http.ServeMux
+	http    *http.Server
+	metrics *http.Server // of the ports that serve only health and metrics
 }
 
 // New makes the server of a node. It registers its metrics with o.Registerer; it listens to nothing yet.
@@ -125,7 +127,11 @@ func New(n Node, o Options) *Server {
 	s.health = newHealthChecks(s)
 	s.registrations = s.services()
 	s.grpc = s.newGRPC()
-	s.http = s.newHTTP()
+	s.mux = s.newMux()
+	s.http = s.newHTTP(s.HTTPHandler())
+	probes := http.NewServeMux()
+	s.installProbes(probes)
+	s.metrics = s.newHTTP(s.recovering(probes))
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(collector{s})
 	}
@@ -184,35 +190,75 @@ func (s *Server) newGRPC() *grpc.Server {
 // GracefulStop, and otherwise why accepting failed. It may run for several listeners at the same time.
 func (s *Server) Serve(l net.Listener) error { return s.ServeTLS(l, nil, true) }
 
-// Protocols are what the settings given to ServeTLS have to offer (ALPN), in this order: a client that can speak both
+// Protocols are what the settings given to ServeKind have to offer (ALPN), in this order: a client that can speak both
 // is a browser and gets HTTP/1.1, one that speaks only h2 is for gRPC.
-func Protocols() []string { return []string{"http/1.1", "h2"} }
+func Protocols(kind Kind) []string {
+	switch kind {
+	case OnlyGRPC:
+		return []string{"h2"}
+	case OnlyHTTP, OnlyProbes:
+		return []string{"http/1.1"}
+	}
+	return []string{"http/1.1", "h2"}
+}
+
+// Kind says what a port is for.
+type Kind int
+
+// The kinds of ports.
+const (
+	Everything Kind = iota // gRPC and HTTP/1
+	OnlyGRPC               // HTTP/1 has a port of its own
+	OnlyHTTP               // HTTP/1 alone
+	OnlyProbes             // HTTP/1, and there health and metrics alone
+)
 
 // ServeTLS is Serve for clients that speak TLS by the given settings. If plain is true clients may do without it, on the
 // same port; secure may be nil then.
 func (s *Server) ServeTLS(l net.Listener, secure *tls.Config, plain bool) error {
+	return s.ServeKind(l, secure, plain, Everything)
+}
+
+// ServeKind is ServeTLS for a port of a kind. A connection that speaks what the port does not serve is closed.
+func (s *Server) ServeKind(l net.Listener, secure *tls.Config, plain bool, kind Kind) error {
 	split := newSplitter(l, secure, plain, s.o.MaxConnections, s.log)
 	served := make(chan error, 2)
-	go func() { served <- s.grpc.Serve(split.grpc) }()
-	go func() {
-		err := s.http.Serve(split.http)
-		if err == http.ErrServerClosed {
-			err = nil
-		}
-		served <- err
-	}()
+	web := s.http
+	if kind == OnlyProbes {
+		web = s.metrics
+	}
+	serving := 0
+	if kind == Everything || kind == OnlyGRPC {
+		serving++
+		go func() { served <- s.grpc.Serve(split.grpc) }()
+	} else {
+		_ = split.grpc.Close()
+	}
+	if kind != OnlyGRPC {
+		serving++
+		go func() {
+			err := web.Serve(split.http)
+			if err == http.ErrServerClosed {
+				err = nil
+			}
+			served <- err
+		}()
+	} else {
+		_ = split.http.Close()
+	}
 	accepted := make(chan error, 1)
 	go func() { accepted <- split.run() }()
 	var err error
 	select {
 	case err = <-accepted:
-		// Both servers end with their branches, but keep the connections that they have.
-		<-served
-		<-served
+		// The servers end with their branches, but keep the connections that they have.
 	case <-served:
+		serving--
 		split.close()
-		<-served
 		err = <-accepted
+	}
+	for range serving {
+		<-served
 	}
 	return err
 }
@@ -227,8 +273,10 @@ func (s *Server) GracefulStop(ctx context.Context) {
 		defer close(stopped)
 		s.grpc.GracefulStop()
 	}()
-	if err := s.http.Shutdown(ctx); err != nil {
-		_ = s.http.Close()
+	for _, web := range []*http.Server{s.http, s.metrics} {
+		if err := web.Shutdown(ctx); err != nil {
+			_ = web.Close()
+		}
 	}
 	select {
 	case <-stopped:
