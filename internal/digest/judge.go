@@ -13,18 +13,18 @@ func (r *row) decide() {
 	if !r.reached {
 		return // who votes there is not known yet
 	}
-	r.majority, r.decided = r.agreed(0, nil)
+	r.majority, r.decided = r.agreed(0)
 }
 
-// agreed returns the digest that a majority of the voters of the row has. spare is how many of each half's silent voters
-// are taken to be on its side: none, or all, which tells whether a digest can still get its majority.
-func (r *row) agreed(spare int, ignored func(kind.MemberID) bool) (uint64, bool) {
+// agreed returns the digest that a majority of the voters of the row has. spare is what each silent voter counts for every
+// digest: 0, or 1 to find out whether one can still get its majority.
+func (r *row) agreed(spare int) (uint64, bool) {
 	for _, id := range slices.Concat(r.voters.Incoming, r.voters.Outgoing) {
 		d, spoke := r.digests[id]
 		if !spoke {
 			continue
 		}
-		if r.has(r.voters.Incoming, d, spare, ignored) && (len(r.voters.Outgoing) == 0 || r.has(r.voters.Outgoing, d, spare, ignored)) {
+		if r.has(r.voters.Incoming, d, spare) && (len(r.voters.Outgoing) == 0 || r.has(r.voters.Outgoing, d, spare)) {
 			return d, true
 		}
 	}
@@ -32,13 +32,10 @@ func (r *row) agreed(spare int, ignored func(kind.MemberID) bool) (uint64, bool)
 }
 
 // has reports whether more than half of the voters have the digest d.
-func (r *row) has(voters []kind.MemberID, d uint64, spare int, ignored func(kind.MemberID) bool) bool {
+func (r *row) has(voters []kind.MemberID, d uint64, spare int) bool {
 	count := 0
 	for _, id := range voters {
 		have, spoke := r.digests[id]
-		if ignored != nil && ignored(id) {
-			spoke = false
-		}
 		switch {
 		case !spoke:
 			count += spare
@@ -96,17 +93,14 @@ func (t *Table) compare(v *Verdict) {
 	for id, d := range latest {
 		since, known := t.known[id]
 		switch {
-		case d.Digest == d.Majority:
-			t.agree[id] = max(t.agree[id], d.Index)
-			if known && d.Index >= since {
-				delete(t.known, id)
-				v.Healed = append(v.Healed, id)
-			}
-		case d.Index >= t.agree[id]:
+		case d.Digest != d.Majority:
 			t.known[id] = max(since, d.Index)
 			if !known {
 				v.Found = append(v.Found, d)
 			}
+		case known && d.Index >= since:
+			delete(t.known, id)
+			v.Healed = append(v.Healed, id)
 		}
 	}
 	slices.Sort(v.Healed)
@@ -151,7 +145,7 @@ func (r *row) doubtful(now time.Duration, differs func(kind.MemberID) bool) bool
 	if !r.split {
 		r.split, r.since = true, now
 	}
-	if _, possible := r.agreed(1, differs); !possible {
+	if _, possible := r.agreed(1); !possible {
 		return true
 	}
 	return now-r.since >= Patience

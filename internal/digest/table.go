@@ -74,7 +74,6 @@ type Table struct {
 	self  kind.MemberID
 	rows  []*row                       // by index, ascending
 	known map[kind.MemberID]kind.Index // who differs, and the last index at which that was found
-	agree map[kind.MemberID]kind.Index // the last index at which a member was found to agree
 	fixed Verdict                      // once the member itself differs (D3)
 }
 
@@ -92,7 +91,7 @@ type row struct {
 
 // New makes the table of a member.
 func New(self kind.MemberID) *Table {
-	return &Table{self: self, known: map[kind.MemberID]kind.Index{}, agree: map[kind.MemberID]kind.Index{}}
+	return &Table{self: self, known: map[kind.MemberID]kind.Index{}}
 }
 
 // Reached tells that this member's machine has reached an index, and who votes there.
@@ -131,22 +130,16 @@ func (t *Table) Heard(from kind.MemberID, marks []Mark) {
 func (t *Table) Adopted() {
 	t.fixed = Verdict{}
 	for _, r := range t.rows {
-		if !r.reached {
-			continue
-		}
-		r.reached, r.voters = false, Voters{}
-		delete(r.digests, t.self)
+		r.reached = false
 		r.decide()
 	}
 }
 
 // Forget drops what is known of members that are not in the cluster any more.
 func (t *Table) Forget(gone func(kind.MemberID) bool) {
-	for _, all := range []map[kind.MemberID]kind.Index{t.known, t.agree} {
-		for id := range all {
-			if gone(id) {
-				delete(all, id)
-			}
+	for id := range t.known {
+		if gone(id) {
+			delete(t.known, id)
 		}
 	}
 }
