@@ -40,8 +40,8 @@ type Source interface {
 	ID() uint64
 	// Message is the MsgSnap that announces it: without data, addressed to the member that gets it.
 	Message() *raftpb.Message
-	// Chunk returns a part of it, numbered from 0: the same bytes each time, until Close. The bytes are not used
-	// after the next call. It returns io.EOF after the last part.
+	// Chunk returns a part of it of at most MaxChunkBytes, numbered from 0: the same bytes each time, until Close. The
+	// bytes are not used after the next call. It returns io.EOF after the last part.
 	Chunk(n uint64) ([]byte, error)
 	// Size is about how many bytes it has, for people; 0 if that is not known.
 	Size() int64

@@ -4,9 +4,13 @@ import "time"
 
 // Limits bound what peers and strangers may cost. Zero values stand for the defaults.
 type Limits struct {
-	// MaxMessageBytes is the size of the largest message, request or answer; 64 MiB. A larger one is dropped, or refused
-	// with ErrTooLarge, and a connection on which one arrives is closed.
+	// MaxMessageBytes is the size of the largest message; 576 MiB, which is more than the largest request that a member
+	// takes with any setting. A larger one is dropped, and a connection on which one arrives is closed, so it should be
+	// the same on all members.
 	MaxMessageBytes int
+	// MaxCallBytes is the size of the largest request of a Call and of its answer; 64 MiB. A larger one is refused with
+	// ErrTooLarge.
+	MaxCallBytes int
 	// UrgentQueueBytes and DataQueueBytes bound what waits for a peer in a class; 8 MiB and 128 MiB. A message that
 	// finds the queue empty is always taken.
 	UrgentQueueBytes, DataQueueBytes int
@@ -47,7 +51,8 @@ const (
 )
 
 func (l Limits) withDefaults() Limits {
-	defaultInt(&l.MaxMessageBytes, 64*mib)
+	defaultInt(&l.MaxMessageBytes, 576*mib)
+	defaultInt(&l.MaxCallBytes, 64*mib)
 	defaultInt(&l.UrgentQueueBytes, 8*mib)
 	defaultInt(&l.DataQueueBytes, 128*mib)
 	defaultInt(&l.QueueMessages, 16384)
