@@ -1,5 +1,6 @@
 // Package chore is the duties of a leader that no client asks for: it ends leases whose time is over, and lets the log
-// know the time. It proposes commands like anybody else; the machine decides.
+// know the time. One duty every member has: it raises the alarm about itself. Chores propose commands like anybody else;
+// the machine decides.
 //
 // Invariants:
 //
@@ -38,6 +39,8 @@ type Node interface {
 	ApplyTime() time.Duration
 	// Propose puts a command into the log and returns what the machine replied.
 	Propose(ctx context.Context, c command.Command) (machine.Reply, error)
+	// AlarmDue returns the command by which the member raises or clears an alarm about itself, if it is time for that.
+	AlarmDue() (command.Command, bool)
 }
 
 // Config is what a Chore is made of.
@@ -89,6 +92,7 @@ func (c *Chore) Run(ctx context.Context) (err error) {
 
 // turn does what is due and returns when to look again.
 func (c *Chore) turn(ctx context.Context) time.Duration {
+	c.alarm(ctx)
 	now, leading := c.node.ClusterTime()
 	if !leading {
 		return interval
@@ -107,6 +111,21 @@ func (c *Chore) turn(ctx context.Context) time.Duration {
 		return soonest
 	}
 	return min(max(time.Duration(min(next-now, uint64(interval))), soonest), interval)
+}
+
+// alarm sees to the alarms about the member itself, whether it leads or not.
+func (c *Chore) alarm(ctx context.Context) {
+	change, due := c.node.AlarmDue()
+	if !due {
+		return
+	}
+	reply, err := c.node.Propose(ctx, change)
+	if err == nil {
+		err = reply.Err
+	}
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("could not raise or clear an alarm of this member; it is tried again", zap.Error(err))
+	}
 }
 
 // The bounds of a batch of expiry, in leases, and how long the applier may be at work for it before the next is

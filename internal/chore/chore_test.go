@@ -32,6 +32,8 @@ type fake struct {
 	times   int     // calls of LogTime
 	batches []int   // leases that each proposal held
 	ended   []int64 // ids
+	alarm   bool    // a command about an alarm is due
+	alarms  int     // those that were proposed
 }
 
 func newFake(t *testing.T) *fake {
@@ -62,6 +64,13 @@ func (f *fake) LogTime()                    { f.times++ }
 func (f *fake) Leases() *lease.Table        { return f.table }
 func (f *fake) ApplyTime() time.Duration    { return f.applied }
 
+func (f *fake) AlarmDue() (command.Command, bool) {
+	if !f.alarm {
+		return command.Command{}, false
+	}
+	return command.Command{Kind: command.KindAlarm}, true
+}
+
 func (f *fake) change(do func(w *lease.Writer)) {
 	w := f.table.Begin(f.batch)
 	do(w)
@@ -72,6 +81,11 @@ func (f *fake) change(do func(w *lease.Writer)) {
 }
 
 func (f *fake) Propose(_ context.Context, c command.Command) (machine.Reply, error) {
+	if c.Kind == command.KindAlarm {
+		f.alarms++
+		f.alarm = f.fail != nil
+		return machine.Reply{}, f.fail
+	}
 	if c.Kind != command.KindLeaseExpire {
 		f.t.Errorf("a command of kind %v is proposed", c.Kind)
 	}
@@ -104,6 +118,27 @@ func (f *fake) grant(n int, ttl int64) {
 			w.Grant(kind.LeaseID(i+1), ttl, f.now)
 		}
 	})
+}
+
+// A member sees to the alarm about itself whether it leads or not, and again when that has failed.
+func TestAlarm(t *testing.T) {
+	for _, leading := range []bool{true, false} {
+		f := newFake(t)
+		f.leading = leading
+		c := New(Config{Node: f})
+		c.turn(t.Context())
+		if f.alarms != 0 {
+			t.Errorf("leading %v: nothing is wrong, and %d alarms", leading, f.alarms)
+		}
+		f.alarm, f.fail = true, errors.New("no leader")
+		c.turn(t.Context())
+		f.fail = nil
+		c.turn(t.Context())
+		c.turn(t.Context())
+		if f.alarms != 2 {
+			t.Errorf("leading %v: %d proposals, one of which failed", leading, f.alarms)
+		}
+	}
 }
 
 // Without leases nothing is logged; with one the time is, at least twice in 500 ms (K2); it ends when its time has come,

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"holdfast/internal/kind"
+	"holdfast/internal/command"
 )
 
 // space is the guard of free disk space. Commands that grow the store are refused while there is still room for
@@ -12,6 +12,7 @@ import (
 type space struct {
 	short atomic.Bool
 	told  bool // what the log was told last; the keeper's
+	alarm ownAlarm
 	mu    struct {
 		sync.Mutex
 		spare error // why the next log segment could not be made; nil when it is there
@@ -60,41 +61,21 @@ func (s *space) look(n *Node) {
 	}
 }
 
-// Space returns ErrNoSpace while commands that grow the store are refused, otherwise nil. The caller asks before it
-// proposes such a command.
+// Space returns ErrNoSpace while commands that grow the store are refused, otherwise nil: while this member has no room
+// for them, and while the alarm about any member's room is raised. The caller asks before it proposes such a command.
 //
 // The quota counts live keys and values, so deleting brings it down by itself. It is looked at before a command is
 // proposed, so what is under way at that moment may pass it by as much.
 func (n *Node) Space() error {
-	if n.space.short.Load() || n.overQuota() {
+	if n.noRoom() || n.alarmed(command.AlarmNoSpace) {
 		return ErrNoSpace
 	}
 	return nil
 }
 
+// noRoom reports whether this member has no room for commands that grow the store.
+func (n *Node) noRoom() bool { return n.space.short.Load() || n.overQuota() }
+
 func (n *Node) overQuota() bool {
 	return n.QuotaBytes > 0 && n.applied.Load().LiveBytes >= n.QuotaBytes
-}
-
-// Alarm is something that is wrong with a member.
-type Alarm struct {
-	Member kind.MemberID
-	Kind   AlarmKind
-}
-
-// AlarmKind tells what is wrong.
-type AlarmKind uint8
-
-// The alarms.
-const (
-	AlarmNoSpace AlarmKind = 1 // writes that grow the store are refused
-	AlarmCorrupt AlarmKind = 2 // the member's state differs from the majority's
-)
-
-// Alarms lists the alarms that are raised.
-func (n *Node) Alarms() []Alarm {
-	if n.Space() != nil {
-		return []Alarm{{n.Identity.Member, AlarmNoSpace}}
-	}
-	return nil
 }

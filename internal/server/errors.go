@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/auth"
 	"holdfast/internal/command"
 	"holdfast/internal/machine"
+	"holdfast/internal/member"
 	"holdfast/internal/mvcc"
 	"holdfast/internal/node"
 	"holdfast/internal/store"
@@ -57,6 +58,17 @@ var refusals = []struct {
 	{auth.ErrInvalidManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
 	{auth.ErrInvalidToken, rpctypes.ErrGRPCInvalidAuthToken},
 	{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
+
+	{member.ErrIDNotFound, rpctypes.ErrGRPCMemberNotFound},
+	{member.ErrIDRemoved, rpctypes.ErrGRPCMemberNotFound},
+	{member.ErrIDExists, rpctypes.ErrGRPCMemberExist},
+	{member.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
+	{member.ErrNotLearner, rpctypes.ErrGRPCMemberNotLearner},
+	{member.ErrLearnerNotReady, rpctypes.ErrGRPCLearnerNotReady},
+	{member.ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
+	{member.ErrNotEnoughStarted, rpctypes.ErrGRPCMemberNotEnoughStarted},
+	{member.ErrUnhealthy, rpctypes.ErrGRPCUnhealthy},
+	{member.ErrUnderWay, rpctypes.ErrGRPCRequestTooManyRequests},
 
 	{node.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},

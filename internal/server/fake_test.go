@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ type fakeNode struct {
 	mu struct {
 		sync.Mutex
 		status    node.Status
-		alarms    []node.Alarm
+		alarms    []machine.Alarm
 		readIndex error
 		space     error
 		reads     int // calls of ReadIndex
@@ -66,8 +67,14 @@ func (f *fakeNode) ClusterTime() (uint64, bool) { return f.machine.State().Elaps
 func (f *fakeNode) Auth() *auth.Store           { return f.machine.Auth() }
 func (f *fakeNode) TokenUsed(*auth.Token)       {}
 func (f *fakeNode) Status() node.Status         { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.status }
-func (f *fakeNode) Alarms() []node.Alarm        { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.alarms }
 func (f *fakeNode) Space() error                { f.mu.Lock(); defer f.mu.Unlock(); return f.mu.space }
+
+// Alarms are those of the machine and those that the test has set.
+func (f *fakeNode) Alarms() []machine.Alarm {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append(slices.Clone(f.machine.Alarms()), f.mu.alarms...)
+}
 
 func (f *fakeNode) Propose(ctx context.Context, c command.Command) (machine.Reply, error) {
 	return f.propose(ctx, c)

@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 
 	"holdfast/internal/command"
-	"holdfast/internal/node"
 )
 
 // check is one question about this member's health, asked under /livez or /readyz.
@@ -127,7 +126,7 @@ func (h *healthChecks) serveHealth(w http.ResponseWriter, r *http.Request) {
 // reason says why the member is not healthy, or nothing.
 func (h *healthChecks) reason(ctx context.Context, serializable bool, excluded []string) string {
 	for _, a := range h.s.node.Alarms() {
-		if name := alarmType(a.Kind).String(); !slices.Contains(excluded, name) {
+		if name := alarmType(a.Type).String(); !slices.Contains(excluded, name) {
 			return "ALARM " + name
 		}
 	}
@@ -162,7 +161,7 @@ func plain(err error) error { return errors.New(rpctypes.ErrorDesc(err)) }
 
 func (h *healthChecks) intact(context.Context) error {
 	for _, a := range h.s.node.Alarms() {
-		if a.Kind == node.AlarmCorrupt {
+		if a.Type == command.AlarmCorrupt {
 			return errors.New("alarm activated: CORRUPT")
 		}
 	}
@@ -176,16 +175,8 @@ func (h *healthChecks) voter(context.Context) error {
 	return nil
 }
 
-// alarmType returns the wire's word for an alarm.
-func alarmType(k node.AlarmKind) etcdserverpb.AlarmType {
-	switch k {
-	case node.AlarmNoSpace:
-		return etcdserverpb.AlarmType_NOSPACE
-	case node.AlarmCorrupt:
-		return etcdserverpb.AlarmType_CORRUPT
-	}
-	return etcdserverpb.AlarmType_NONE
-}
+// alarmType returns the wire's word for an alarm; the numbers are the same.
+func alarmType(t command.AlarmType) etcdserverpb.AlarmType { return etcdserverpb.AlarmType(t) }
 
 func (h *healthChecks) collect(out chan<- prometheus.Metric) {
 	metric := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"holdfast/internal/command"
+	"holdfast/internal/machine"
 	"holdfast/internal/node"
 )
 
@@ -22,8 +24,8 @@ func get(t *testing.T, s *Server, path string) (int, string) {
 func TestHealth(t *testing.T) {
 	const healthy = `{"health":"true","reason":""}`
 	unhealthy := func(reason string) string { return `{"health":"false","reason":"` + reason + `"}` }
-	noSpace := []node.Alarm{{Member: fakeMember, Kind: node.AlarmNoSpace}}
-	corrupt := []node.Alarm{{Member: fakeMember, Kind: node.AlarmCorrupt}}
+	noSpace := []machine.Alarm{{Member: fakeMember, Type: command.AlarmNoSpace}}
+	corrupt := []machine.Alarm{{Member: fakeMember, Type: command.AlarmCorrupt}}
 	for _, c := range []struct {
 		name string
 		set  func(*fakeNode)

@@ -76,7 +76,7 @@ func (s *Server) certified(ctx context.Context) (name string, ok bool) {
 // whoever reads or proposes for a client asks here first, with the value that is then executed.
 func authorise[R command.Put | command.Range | command.DeleteRange | command.Txn | command.Compaction |
 	command.LeaseGrant | command.LeaseRevoke | command.LeaseRenew | command.LeaseTimeToLive | command.LeaseLeases |
-	command.AuthChange | auth.Read](ctx context.Context, s *Server, request *R) (caller, error) {
+	command.AuthChange | command.MemberUpdate | command.Alarm | auth.Read](ctx context.Context, s *Server, request *R) (caller, error) {
 	who, err := s.identify(ctx)
 	if err != nil {
 		return caller{}, err

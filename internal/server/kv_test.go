@@ -324,7 +324,7 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	}
 	f.set(func(f *fakeNode) {
 		f.mu.status.Leader = 0
-		f.mu.alarms = []node.Alarm{{Member: 5, Kind: node.AlarmNoSpace}, {Member: 6, Kind: node.AlarmCorrupt}}
+		f.mu.alarms = []machine.Alarm{{Member: 5, Type: command.AlarmNoSpace}, {Member: 6, Type: command.AlarmCorrupt}}
 	})
 	got, err = m.Status(ctx, &pb.StatusRequest{})
 	if err != nil || strings.Join(got.Errors, "; ") != "etcdserver: no leader; memberID:5 alarm:NOSPACE; memberID:6 alarm:CORRUPT" {
@@ -337,8 +337,8 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	if alarms, err = m.Alarm(ctx, &pb.AlarmRequest{}); err != nil || len(alarms.Alarms) != 2 {
 		t.Errorf("all alarms are %v, %v", alarms, err)
 	}
-	if _, err := m.Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE}); status.Code(err) != codes.Unimplemented {
-		t.Errorf("disarming answers %v", err)
+	if _, err := m.Alarm(ctx, &pb.AlarmRequest{Action: 7}); status.Code(err) != codes.Unimplemented {
+		t.Errorf("an action that is none answers %v", err)
 	}
 	if r, err := m.Defragment(ctx, &pb.DefragmentRequest{}); err != nil || r.Header != nil {
 		t.Errorf("Defragment answers %v, %v", r, err)
@@ -368,5 +368,33 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	auth, err := pb.NewAuthClient(conn).AuthStatus(ctx, &pb.AuthStatusRequest{})
 	if err != nil || auth.Enabled || auth.AuthRevision != 1 {
 		t.Errorf("AuthStatus answers %v, %v", auth, err)
+	}
+}
+
+// Raising and clearing an alarm answers as etcd does, and everybody sees it.
+func TestAlarmChanges(t *testing.T) {
+	f := newFakeNode(t).execute()
+	_, address := serve(t, f, Options{})
+	m, ctx := pb.NewMaintenanceClient(dial(t, address)), timeout(t)
+	header := &pb.ResponseHeader{ClusterId: uint64(fakeCluster), MemberId: uint64(fakeMember), Revision: 1, RaftTerm: 3}
+	one := []*pb.AlarmMember{{MemberID: 7, Alarm: pb.AlarmType_CORRUPT}}
+	for i, step := range []struct {
+		request *pb.AlarmRequest
+		want    []*pb.AlarmMember
+	}{
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: 7, Alarm: pb.AlarmType_CORRUPT}, nil},
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 7}, nil},
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: pb.AlarmType_CORRUPT}, one},
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 7, Alarm: pb.AlarmType_CORRUPT}, one},
+		{&pb.AlarmRequest{}, one},
+		{&pb.AlarmRequest{Alarm: pb.AlarmType_NOSPACE}, nil},
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: 8, Alarm: pb.AlarmType_CORRUPT}, nil},
+		{&pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, MemberID: 7, Alarm: pb.AlarmType_CORRUPT}, one},
+		{&pb.AlarmRequest{}, nil},
+	} {
+		got, err := m.Alarm(ctx, step.request)
+		if err != nil || !proto.Equal(got, &pb.AlarmResponse{Header: header, Alarms: step.want}) {
+			t.Errorf("step %d: %v, %v", i, got, err)
+		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/protobuf/proto"
 
+	"holdfast/internal/command"
 	"holdfast/internal/kind"
 )
 
@@ -44,21 +46,19 @@ func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}
 	for _, a := range m.s.node.Alarms() {
-		response.Errors = append(response.Errors, fmt.Sprintf("memberID:%d alarm:%s", uint64(a.Member), alarmType(a.Kind)))
+		response.Errors = append(response.Errors, fmt.Sprintf("memberID:%d alarm:%s", uint64(a.Member), alarmType(a.Type)))
 	}
 	return response, nil
 }
 
-// Alarm lists the alarms; raising and clearing them is not served.
+// Alarm lists the alarms, or raises or clears one for the whole cluster. The answer to a change names the alarm if there
+// was anything to change, or it was raised before.
 func (m *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.Action != pb.AlarmRequest_GET {
-		who, err := m.s.identify(ctx)
-		if err == nil {
-			err = who.users.AllowAdmin(who.id)
-		}
-		if err != nil {
-			return nil, toStatus(err)
-		}
+	switch r.Action {
+	case pb.AlarmRequest_GET:
+	case pb.AlarmRequest_ACTIVATE, pb.AlarmRequest_DEACTIVATE:
+		return m.changeAlarm(ctx, r)
+	default:
 		return nil, unfinished("etcdserverpb.Maintenance", "Alarm with action "+r.Action.String())
 	}
 	if err := m.s.node.ReadIndex(ctx); err != nil {
@@ -66,10 +66,28 @@ func (m *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.
 	}
 	response := &pb.AlarmResponse{Header: m.s.currentHeader()}
 	for _, a := range m.s.node.Alarms() {
-		if t := alarmType(a.Kind); r.Alarm == pb.AlarmType_NONE || r.Alarm == t {
+		if t := alarmType(a.Type); r.Alarm == pb.AlarmType_NONE || r.Alarm == t {
 			response.Alarms = append(response.Alarms, &pb.AlarmMember{MemberID: uint64(a.Member), Alarm: t})
 		}
 	}
+	return response, nil
+}
+
+func (m *maintenanceServer) changeAlarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	change := command.Alarm{
+		Action: command.AlarmAction(r.Action),
+		Member: kind.MemberID(r.MemberID),
+		Type:   command.AlarmType(r.Alarm),
+	}
+	reply, err := proposeReply(ctx, m.s, command.KindAlarm, &change, command.AppendAlarm(nil, &change))
+	if err != nil {
+		return nil, err
+	}
+	response := &pb.AlarmResponse{}
+	if err := proto.Unmarshal(reply.Body, response); err != nil {
+		return nil, err
+	}
+	response.Header = m.s.header.message(reply.Revision, m.s.node.Status().Term)
 	return response, nil
 }
 

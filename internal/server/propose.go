@@ -27,7 +27,7 @@ func propose[R command.Put | command.DeleteRange | command.Txn | command.Compact
 
 // proposeReply is propose for those who word the answer themselves. Its errors are statuses.
 func proposeReply[R command.Put | command.DeleteRange | command.Txn | command.Compaction | command.LeaseGrant |
-	command.LeaseRevoke | command.LeaseRenew | command.AuthChange](ctx context.Context, s *Server, k command.Kind, request *R, payload []byte) (machine.Reply, error) {
+	command.LeaseRevoke | command.LeaseRenew | command.AuthChange | command.MemberUpdate | command.Alarm](ctx context.Context, s *Server, k command.Kind, request *R, payload []byte) (machine.Reply, error) {
 	for range maxAuthorisations {
 		who, err := authorise(ctx, s, request)
 		if err != nil {

@@ -73,7 +73,7 @@ func newSecured(t testing.TB, ca *servertest.Authority, o Options, mutual bool) 
 	core, logged := observer.New(zap.DebugLevel)
 	o.Logger = zap.New(core)
 	o.Fail = func(err error) { t.Errorf("the member was stopped: %v", err) }
-	return secured{server: New(newFakeNode(t), o), ca: ca, logged: logged}, b.ServerConfig(Protocols()...)
+	return secured{server: New(newFakeNode(t), o), ca: ca, logged: logged}, b.ServerConfig(Protocols(Everything)...)
 }
 
 // put is a call of a client with TLS, or without if config is nil.

@@ -56,7 +56,7 @@ type Node interface {
 	// Sizes returns the bytes that the store takes on disk, and those of the live keys and values.
 	Sizes() (disk, live int64)
 	// Alarms lists the alarms that are raised in the cluster.
-	Alarms() []node.Alarm
+	Alarms() []machine.Alarm
 	// KV is the store of keys.
 	KV() *mvcc.Store
 	// Leases is the table of leases.
