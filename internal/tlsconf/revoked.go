@@ -51,14 +51,14 @@ func (r revoked) has(c *x509.Certificate) bool {
 	return ok
 }
 
-// check refuses a client of whose certificates one is revoked: one that it showed, or one in every chain that leads
+// check refuses a side of whose certificates one is revoked: one that it showed, or one in every chain that leads
 // from its own to an authority.
-func (r revoked) check(shown []*x509.Certificate, chains [][]*x509.Certificate) error {
+func (r revoked) check(of side, shown []*x509.Certificate, chains [][]*x509.Certificate) error {
 	if len(r) == 0 {
 		return nil
 	}
 	if i := slices.IndexFunc(shown, r.has); i >= 0 {
-		return fmt.Errorf("the client's certificate (%s) is revoked", describe(shown[i]))
+		return fmt.Errorf("the %s's certificate (%s) is revoked", of, describe(shown[i]))
 	}
 	if len(chains) == 0 {
 		return nil
@@ -68,5 +68,5 @@ func (r revoked) check(shown []*x509.Certificate, chains [][]*x509.Certificate) 
 			return nil
 		}
 	}
-	return fmt.Errorf("an authority above the client's certificate (%s) is revoked", describe(shown[0]))
+	return fmt.Errorf("an authority above the %s's certificate (%s) is revoked", of, describe(shown[0]))
 }

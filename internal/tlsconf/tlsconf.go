@@ -1,13 +1,13 @@
-// Package tlsconf makes the TLS settings of every listener of a member from its files: certificate, key, trusted
-// authorities and revocation list.
+// Package tlsconf makes the TLS settings of every listener of a member, and of its calls to other members, from its files:
+// certificates, keys, trusted authorities and revocation list.
 //
 // Invariants:
 //
 //	T1  Every listener gets its settings from a Builder, so that no port is without a check that another has.
 //	T2  A handshake that begins after a file has changed sees the new file. A new file that cannot be used, or that
 //	    does not fit the others, changes nothing: the last good set stays, and the log says so, once.
-//	T3  A client certificate that is revoked, or that bears no allowed name, is refused in the handshake on every
-//	    connection. Sessions are not resumed, so that none is checked less than the first one.
+//	T3  A certificate that is revoked, or that bears no allowed name, is refused in the handshake on every connection,
+//	    whichever side opened it. Sessions are not resumed, so that none is checked less than the first one.
 //	T4  No version below TLS 1.2 is spoken. No secret reaches a log or an error.
 //
 // Connections that are open stay as they were made when a file changes.
@@ -16,6 +16,7 @@
 //
 //	b, err := tlsconf.New(tlsconf.Options{FS: fs, CertFile: "server.crt", KeyFile: "server.key"})
 //	conn := tls.Server(accepted, b.ServerConfig("h2"))
+//	conn = tls.Client(dialled, b.ClientConfig("host.example"))
 package tlsconf
 
 import (
@@ -23,6 +24,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,17 +39,27 @@ type Options struct {
 	// FS is where the files are read. It must not be nil.
 	FS vfs.FS
 	// CertFile and KeyFile are the server's certificate, with the intermediate ones after it, and its private key.
-	// Both are PEM.
+	// Both are PEM. Both are empty where nobody listens with the settings.
 	CertFile, KeyFile string
+	// CallCertFile and CallKeyFile are the certificate that is shown when another member is called; both empty means that
+	// of the server.
+	CallCertFile, CallKeyFile string
 	// ClientCertificates demands a certificate of every client. It must be one that TrustedCAFile vouches for, or,
 	// where there is no such file, one of the authorities that the operating system trusts.
 	ClientCertificates bool
-	// TrustedCAFile holds the authorities of client certificates, as PEM, or is empty.
+	// TrustedCAFile holds the authorities of the certificates of clients, and of the servers that are called, as PEM, or
+	// is empty.
 	TrustedCAFile string
 	// CRLFile lists revoked certificates, as PEM or DER, or is empty.
 	CRLFile string
-	// AllowedNames are host names and IP addresses of which a client certificate must bear one; none allows all.
-	AllowedNames []string
+	// AllowedNames are host names and IP addresses of which the other side's certificate must bear one, and
+	// AllowedCommonNames common names of which it must bear one; none allows all.
+	AllowedNames, AllowedCommonNames []string
+	// CheckAddresses refuses a client whose certificate names hosts and IP addresses, but none that it comes from.
+	CheckAddresses bool
+	// TrustServers takes any certificate of a server that is called: the connection is secret, but nobody knows with
+	// whom.
+	TrustServers bool
 	// MinVersion and MaxVersion bound the version of TLS, as in crypto/tls; 0 means TLS 1.2 and the newest.
 	MinVersion, MaxVersion uint16
 	// CipherSuites are those of TLS 1.2 that are allowed; none leaves the choice to crypto/tls.
@@ -67,12 +79,15 @@ type Builder struct {
 		complained string     // the last complaint that was logged, so that it is logged once
 	}
 	material atomic.Pointer[material] // the last good set
+	resolver resolver
 }
 
 // The files of a builder, in the order of mu.files.
 const (
 	certFile = iota
 	keyFile
+	callCertFile
+	callKeyFile
 	caFile
 	crlFile
 	fileCount
@@ -89,9 +104,9 @@ func New(o Options) (*Builder, error) {
 	if o.MinVersion < tls.VersionTLS12 {
 		o.MinVersion = tls.VersionTLS12
 	}
-	b := &Builder{o: o}
+	b := &Builder{o: o, resolver: net.DefaultResolver}
 	b.mu.files = make([]*watched, fileCount)
-	for i, path := range []string{o.CertFile, o.KeyFile, o.TrustedCAFile, o.CRLFile} {
+	for i, path := range []string{o.CertFile, o.KeyFile, o.CallCertFile, o.CallKeyFile, o.TrustedCAFile, o.CRLFile} {
 		b.mu.files[i] = &watched{fs: o.FS, path: path}
 	}
 	m, err := b.look()
@@ -102,7 +117,7 @@ func New(o Options) (*Builder, error) {
 	return b, nil
 }
 
-// Certificate returns the certificate that the server shows at present.
+// Certificate returns the certificate that the server shows at present, and nil if it has none.
 func (b *Builder) Certificate() *x509.Certificate { return b.current().certificate.Leaf }
 
 // ServerConfig returns the settings of a listener that speaks the given protocols over TLS (ALPN), the one that it
@@ -116,14 +131,24 @@ func (b *Builder) ServerConfig(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion:             b.o.MinVersion,
 		SessionTicketsDisabled: true,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		GetConfigForClient: func(client *tls.ClientHelloInfo) (*tls.Config, error) {
 			m := b.current()
 			l := last.Load()
 			if l == nil || l.of != m {
 				l = &made{m, b.serverConfig(m, protocols)}
 				last.Store(l)
 			}
-			return l.config, nil
+			if !b.o.CheckAddresses {
+				return l.config, nil
+			}
+			config := l.config.Clone()
+			config.VerifyConnection = func(s tls.ConnectionState) error {
+				if err := b.verify(m, s, clientSide); err != nil {
+					return err
+				}
+				return b.checkAddress(client.Context(), s, client.Conn.RemoteAddr())
+			}
+			return config, nil
 		},
 	}
 }
@@ -137,33 +162,12 @@ func (b *Builder) serverConfig(m *material, protocols []string) *tls.Config {
 		CipherSuites:           b.o.CipherSuites,
 		NextProtos:             protocols,
 		SessionTicketsDisabled: true, // T3; a ticket would outlive the authorities and the list of revoked ones
-		VerifyConnection:       func(s tls.ConnectionState) error { return b.verify(m, s) },
+		VerifyConnection:       func(s tls.ConnectionState) error { return b.verify(m, s, clientSide) },
 	}
 	if b.o.ClientCertificates {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return c
-}
-
-// verify refuses a client that shows a certificate which crypto/tls has verified, but which is revoked or bears no
-// allowed name (T3). It runs in every handshake, whatever protocol is spoken afterwards.
-func (b *Builder) verify(m *material, s tls.ConnectionState) error {
-	if len(s.PeerCertificates) == 0 {
-		return nil // crypto/tls has seen to it that none is needed
-	}
-	if err := m.revoked.check(s.PeerCertificates, s.VerifiedChains); err != nil {
-		return err
-	}
-	if len(b.o.AllowedNames) == 0 {
-		return nil
-	}
-	leaf := s.PeerCertificates[0]
-	for _, name := range b.o.AllowedNames {
-		if leaf.VerifyHostname(name) == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("the client's certificate (%s) bears none of the allowed names: %s", describe(leaf), strings.Join(b.o.AllowedNames, ", "))
 }
 
 // current returns the set of now, after a look at the files.
@@ -183,8 +187,12 @@ func (b *Builder) current() *material {
 		return b.material.Load()
 	}
 	b.material.Store(m)
+	if m.shown() == nil {
+		b.o.Logger.Info("the files for TLS have changed and are in use for new connections")
+		return m
+	}
 	b.o.Logger.Info("the files for TLS have changed and are in use for new connections",
-		zap.String("certificate", describe(m.certificate.Leaf)), zap.Time("not-after", m.certificate.Leaf.NotAfter))
+		zap.String("certificate", describe(m.shown())), zap.Time("not-after", m.shown().NotAfter))
 	return m
 }
 
