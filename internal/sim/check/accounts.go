@@ -86,12 +86,12 @@ func (c *causes) explain(t *timeline, r kind.Revision, ch *change) bool {
 			return false
 		}
 	}
-	for _, o := range c.open {
-		if o.couldMake(ch) {
-			return true
-		}
-	}
-	return c.leaseEnds(t, r, ch)
+	return c.byHand(ch) || c.leaseEnds(t, r, ch)
+}
+
+// byHand reports whether an operation without an answer can have made the change.
+func (c *causes) byHand(ch *change) bool {
+	return slices.ContainsFunc(c.open, func(o *Operation) bool { return o.couldMake(ch) })
 }
 
 // couldMake reports whether an operation could have made exactly these changes: each of them is among what one of its

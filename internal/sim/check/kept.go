@@ -117,7 +117,7 @@ func (m *removers) may(key string, r kind.Revision) bool {
 // whole holds that writes without an answer are done as a whole, and refused ones not at all. Both are seen by values that
 // only one operation writes.
 func (Kept) whole(v *Verdict, h *History) {
-	values, _ := writtenValues(h)
+	values := newValues(h)
 	for i := range h.Operations {
 		o := &h.Operations[i]
 		if o.Outcome == Done {

@@ -134,6 +134,7 @@ func (Leases) gather(h *History, t *timeline) map[kind.LeaseID]*lifeOf {
 	for i := range h.Leases {
 		of(h.Leases[i].Lease).dead(h.Leases[i].Moment, "member "+h.Leases[i].Member.String()+" has it no more")
 	}
+	causes := newCauses(h)
 	for i := range h.Watchers {
 		w := &h.Watchers[i]
 		for j := range w.Responses {
@@ -143,31 +144,13 @@ func (Leases) gather(h *History, t *timeline) map[kind.LeaseID]*lifeOf {
 				if !e.Delete || c == nil || !c.whole || c.op != nil {
 					continue
 				}
-				if before, certain := t.get(e.KV.Key, e.KV.ModRevision-1); certain && before != nil && before.Lease != 0 && !deletedByHand(h, e.KV.Key) {
+				if before, certain := t.get(e.KV.Key, e.KV.ModRevision-1); certain && before != nil && before.Lease != 0 && !causes.byHand(c) {
 					of(before.Lease).dead(w.Responses[j].Moment, w.String()+" saw its key "+e.KV.Key+" deleted")
 				}
 			}
 		}
 	}
 	return lives
-}
-
-// deletedByHand reports whether a delete without an answer may have been what deleted a key.
-func deletedByHand(h *History, key string) bool {
-	for i := range h.Operations {
-		o := &h.Operations[i]
-		if o.Outcome != Unknown {
-			continue
-		}
-		by := false
-		o.each(func(asked, _ TxnOp) {
-			by = by || asked.Delete != nil && inside(key, asked.Delete.Key, asked.Delete.End)
-		})
-		if by {
-			return true
-		}
-	}
-	return false
 }
 
 func (l *lifeOf) dead(at Moment, what string) { l.deaths = append(l.deaths, death{at, what}) }

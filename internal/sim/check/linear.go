@@ -21,19 +21,19 @@ import (
 //
 // An operation without an answer may have been done at any moment after its call, also after all others, which stands for
 // never. If something shows its revision (a value that nobody else has written), it must have been done then; if a watcher
-// of everything shows that its value was never written, it was not done.
+// of everything shows no change that it could have made, it was not done. The same goes for the ends of leases.
 //
 // Refused operations must have done nothing: they are left out, so that a trace of one is inexplicable. Serializable reads
 // and reads of the past are judged by Reads.
 type Linearizable struct {
-	// Steps bounds the work for each part; 0 means 2,000,000. A part that needs more is undecided.
+	// Steps bounds the work for each part; 0 means 500,000. A part that needs more is undecided.
 	Steps int
 }
 
 // Name returns "linearizable".
 func (Linearizable) Name() string { return "linearizable" }
 
-const defaultSteps = 2_000_000
+const defaultSteps = 500_000
 
 // Judge looks for an order of the operations of each part.
 func (l Linearizable) Judge(h *History) Verdict {
@@ -41,7 +41,7 @@ func (l Linearizable) Judge(h *History) Verdict {
 	steps := modelled(h)
 	c := &claims{}
 	for _, s := range steps {
-		if s.answered && s.op.changed() {
+		if s.answered && s.expires == 0 && s.op.changed() {
 			c.sorted = append(c.sorted, int64(s.op.revision()))
 		} else if s.known != 0 {
 			c.sorted = append(c.sorted, s.known)
@@ -57,18 +57,16 @@ func (l Linearizable) Judge(h *History) Verdict {
 
 // modelled returns the steps of a history that the model can run.
 func modelled(h *History) (steps []*step) {
-	written, whole := writtenValues(h)
+	e := newEvidence(h)
 	grants := map[kind.LeaseID]int{}
-	for i := range h.Operations {
-		if o := &h.Operations[i]; o.Grant != nil && o.Outcome != Refused {
-			grants[o.Grant.ID]++
-		}
-	}
 	attached := map[kind.LeaseID]bool{}
 	for i := range h.Operations {
 		o := &h.Operations[i]
+		if o.Grant != nil && o.Outcome != Refused {
+			grants[o.Grant.ID]++
+		}
 		o.each(func(asked, _ TxnOp) {
-			if asked.Put != nil && asked.Put.Lease != 0 {
+			if asked.Put != nil && asked.Put.Lease != 0 && o.Outcome != Refused {
 				attached[asked.Put.Lease] = true
 			}
 		})
@@ -79,29 +77,35 @@ func modelled(h *History) (steps []*step) {
 		switch {
 		case o.Outcome == Refused || o.local():
 			continue
-		case o.Outcome == Unknown && !o.writes() && !again:
-			continue
-		case o.Grant != nil && !again && !attached[o.Grant.ID]:
+		case o.Outcome == Unknown && !o.writes() && o.Grant == nil:
 			continue
 		case o.Range == nil && o.Put == nil && o.Delete == nil && o.Txn == nil && o.Revoke == nil && o.Grant == nil:
 			continue
 		}
 		s := &step{op: o, answered: o.Outcome == Done, symbol: -int64(2*o.ID + 2)}
-		if !s.answered && !o.Call.zero() {
-			known, seen, unique := written.fate(o)
-			if unique && !seen && whole {
-				continue
-			}
-			s.known = int64(known)
-		}
-		if o.Grant != nil {
+		switch {
+		case o.Grant != nil:
 			if again {
 				steps = append(steps, s)
 			}
 			if attached[o.Grant.ID] {
-				steps = append(steps, &step{op: o, expires: o.Grant.ID, symbol: -int64(2*o.ID + 3)})
+				end := &step{op: o, expires: o.Grant.ID, symbol: -int64(2*o.ID + 3)}
+				if !again {
+					known, none := e.leaseEnd(o.Grant.ID)
+					if none {
+						continue
+					}
+					end.known = int64(known)
+				}
+				steps = append(steps, end)
 			}
 			continue
+		case !s.answered:
+			known, none := e.fate(o)
+			if none {
+				continue
+			}
+			s.known = int64(known)
 		}
 		steps = append(steps, s)
 	}
@@ -243,7 +247,7 @@ func (l Linearizable) judge(v *Verdict, part []*step, c *claims) {
 	history := make([]porcupine.Operation, len(part))
 	for i, s := range part {
 		history[i] = porcupine.Operation{Input: s, Call: int64(s.op.Call.Step), Return: math.MaxInt64}
-		if s.answered {
+		if s.answered && s.expires == 0 {
 			history[i].Return = int64(s.op.Return.Step)
 		}
 	}

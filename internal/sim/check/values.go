@@ -4,19 +4,16 @@ import "holdfast/internal/kind"
 
 func (m Moment) zero() bool { return m == Moment{} }
 
-// written is what a history shows of values: which operations write them and at which revision they were seen.
-type written struct {
-	writers map[keyValue]int           // how many operations would write it
-	seen    map[keyValue]kind.Revision // its modification as an answer or a watcher shows it
-	all     map[keyValue]bool          // of a watcher of everything
+// values is what a history shows of values: how many operations would write each, and at which revision it was seen.
+type values struct {
+	writers map[keyValue]int
+	seen    map[keyValue]kind.Revision
 }
 
 type keyValue struct{ key, value string }
 
-// writtenValues gathers them. whole says that a watcher of everything, from the first revision on, has been given all that
-// was ever done: what it does not show never happened.
-func writtenValues(h *History) (w *written, whole bool) {
-	w = &written{map[keyValue]int{}, map[keyValue]kind.Revision{}, map[keyValue]bool{}}
+func newValues(h *History) *values {
+	w := &values{map[keyValue]int{}, map[keyValue]kind.Revision{}}
 	h.eachKV(func(kv *KV) {
 		if kv.ModRevision > 0 {
 			w.seen[keyValue{kv.Key, kv.Value}] = kv.ModRevision
@@ -37,32 +34,75 @@ func writtenValues(h *History) (w *written, whole bool) {
 			w.writers[kv]++
 		}
 	}
-	return w, h.watchedWhole()
+	return w
 }
 
-// fate says what is known of an operation without an answer: the revision at which one of its values was seen, and
-// whether it writes a value that no other operation writes, so that seeing nothing of it means something.
-func (w *written) fate(o *Operation) (revision kind.Revision, seen, unique bool) {
-	conditional := false
+// evidence is what the rest of a history tells of operations without an answer and of the ends of leases.
+type evidence struct {
+	values   *values
+	whole    bool // all that was ever done is known: what cannot be found there was not done
+	open     []*change
+	leaseEnd func(id kind.LeaseID) (known kind.Revision, none bool)
+}
+
+func newEvidence(h *History) *evidence {
+	e := &evidence{values: newValues(h), whole: h.watchedWhole()}
+	ends := map[kind.LeaseID]kind.Revision{}
+	e.leaseEnd = func(id kind.LeaseID) (kind.Revision, bool) { return ends[id], e.whole && ends[id] == 0 }
+	if !e.whole {
+		return e
+	}
+	t := newTimeline(h)
+	causes := newCauses(h)
+	for r := kind.Revision(2); r <= t.last; r++ {
+		c := t.changes[r]
+		if c == nil || !c.whole {
+			e.whole = false
+			clear(ends)
+			return e
+		}
+		if c.op != nil {
+			continue
+		}
+		byHand := causes.byHand(c)
+		if byHand {
+			e.open = append(e.open, c)
+		}
+		if !causes.leaseEnds(t, r, c) {
+			continue
+		}
+		for key := range c.rows {
+			before, _ := t.get(key, r-1)
+			if !byHand && before != nil {
+				ends[before.Lease] = r
+			} else if before != nil && ends[before.Lease] == 0 {
+				ends[before.Lease] = -1
+			}
+		}
+	}
+	e.leaseEnd = func(id kind.LeaseID) (kind.Revision, bool) { return max(ends[id], 0), ends[id] == 0 }
+	return e
+}
+
+// fate says what is known of a write without an answer: the revision at which a value that only it writes was seen, or
+// that it certainly was not done.
+func (e *evidence) fate(o *Operation) (known kind.Revision, none bool) {
 	o.each(func(asked, _ TxnOp) {
-		if asked.Put == nil {
-			conditional = conditional || asked.Delete != nil
-			return
-		}
-		kv := keyValue{asked.Put.Key, asked.Put.Value}
-		if w.writers[kv] != 1 {
-			return
-		}
-		unique = true
-		if m, known := w.seen[kv]; known {
-			revision, seen = m, true
+		if asked.Put != nil {
+			if kv := (keyValue{asked.Put.Key, asked.Put.Value}); e.values.writers[kv] == 1 && e.values.seen[kv] != 0 {
+				known = e.values.seen[kv]
+			}
 		}
 	})
-	if o.Txn != nil || conditional {
-		// A branch that writes nothing of its own may have been taken, and may have deleted.
-		unique = false
+	if known != 0 || !e.whole || o.Revoke != nil {
+		return known, false
 	}
-	return revision, seen, unique
+	for _, c := range e.open {
+		if o.couldMake(c) {
+			return 0, false
+		}
+	}
+	return 0, true
 }
 
 // eachKV calls do for every row that anything in the history shows.
