@@ -21,6 +21,7 @@ func (a *applier) init() { a.box = newMailbox[replica.Work]() }
 func (n *Node) runApplier() {
 	var work []replica.Work
 	var marked time.Duration
+	term := n.applied.Load().Position.Term
 	mark := func() (since time.Duration) {
 		now := n.now()
 		since, marked = now-marked, now
@@ -41,6 +42,13 @@ func (n *Node) runApplier() {
 		n.sweeper.compacted(applied.Compacted)
 		n.hub.Publish(p.Changes())
 		n.queue.deliver(p.Replies())
+		if applied.Position.Term != term {
+			// What was proposed in an earlier term and has not come until now never will: it is proposed again.
+			term = applied.Position.Term
+			if n.queue.settle(term) > 0 {
+				n.loop.ring()
+			}
+		}
 	}
 	for {
 		work = n.applier.box.take(work)

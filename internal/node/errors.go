@@ -32,6 +32,10 @@ var (
 	ErrTimeoutLeaderLoss = errors.New("request timed out, possibly due to previous leader failure")
 	// ErrTimeoutConnLost is ErrTimeout when the connection to the leader was lost meanwhile.
 	ErrTimeoutConnLost = errors.New("request timed out, possibly due to connection lost")
+	// ErrBadLeaderTransferee: leadership cannot go to that member, because it is no voter of the cluster.
+	ErrBadLeaderTransferee = errors.New("bad leader transferee")
+	// ErrTimeoutLeaderTransfer: leadership did not move in time.
+	ErrTimeoutLeaderTransfer = errors.New("request timed out, leader transfer took too long")
 	// ErrTimeoutAppliedIndex: the member did not apply up to a linearizable read's index in time.
 	ErrTimeoutAppliedIndex = errors.New("request timed out, waiting for the applied index took too long")
 )

@@ -15,7 +15,9 @@ import (
 
 // Receive takes messages of another member.
 func (n *Node) Receive(ms []transport.Message) {
-	n.inbox.put(ms)
+	if dropped := n.inbox.put(ms); len(dropped) > 0 {
+		n.refuseDropped(dropped)
+	}
 	n.loop.ring()
 }
 
@@ -59,6 +61,17 @@ func (l *loopState) receive(m transport.Message) error {
 			return nil
 		}
 		return l.Replica.Receive(m.Raft)
+	case transport.KindForward:
+		if a, ok := l.arrive(m); ok {
+			l.arrived = append(l.arrived, a)
+		}
+	case transport.KindRefused:
+		f, err := decodeRefusal(m.Payload)
+		if err != nil {
+			l.Logger.Warn("a refusal of another member is dropped", zap.Stringer("member", m.From), zap.Error(err))
+			return nil
+		}
+		l.refused(m.From, &f)
 	}
 	return nil
 }
@@ -79,6 +92,3 @@ func (l *loopState) flush() {
 	l.Transport.Send(l.outgoing)
 	l.outgoing = nil
 }
-
-// Unsent tells of forwards that were certainly never sent.
-func (n *Node) Unsent([]transport.Message) {}

@@ -28,6 +28,7 @@ const maxAppending = 16
 type leading struct {
 	term  kind.Term
 	began bool
+	at    kind.Index    // of the last entry that was applied then
 	base  uint64        // cluster time, in nanoseconds, at
 	since time.Duration // this moment of the node's time
 }
@@ -39,13 +40,27 @@ type loopState struct {
 	appending int           // appends that the writer has not finished
 	packed    time.Duration // when an entry was last made
 	batch     []*proposal
+	fellows   []command.Command // of other members, packed with them
+	sequences []uint64          // of batch
 	finished  []replica.Work
 	orders    []func(*loopState) error
 	urgent    []transport.Message
 	data      []transport.Message
 	outgoing  []transport.Message // handed to the transport at the end of a dispatch
-	target    kind.Index          // ready when this is applied; 0 until known
-	readyDone bool
+
+	forwarding forwarding
+	arrived    []arrival
+	guests     guests
+	changes    changes
+
+	followers []replica.Follower
+	readiness readiness
+
+	started  time.Duration
+	ticked   time.Duration // when the last tick was
+	advanced bool          // the first election was brought forward, or need not be
+	elected  time.Duration // when a leader became known last; 0 before
+	failing  bool          // nothing is appended or applied any more
 
 	leave   time.Duration // when the member stops because it was removed; 0 if it was not
 	leaving error         // and why
@@ -53,7 +68,8 @@ type loopState struct {
 
 // runLoop owns the replica.
 func (n *Node) runLoop() {
-	l := &loopState{Node: n, state: n.Replica.State()}
+	l := &loopState{Node: n, state: n.Replica.State(), started: n.now(), advanced: !n.InitialElectionTickAdvance}
+	l.readiness.floor, l.readiness.alone = l.state.Commit, l.started
 	ticker := n.Clock.NewTicker(n.TickInterval)
 	defer ticker.Stop()
 	if l.state.SoleVoter {
@@ -81,6 +97,7 @@ func (n *Node) runLoop() {
 		case <-n.stop:
 			return
 		case <-n.failed:
+			l.abdicate(ticker.C())
 			return
 		case <-ticker.C():
 			l.tick()
@@ -91,9 +108,18 @@ func (n *Node) runLoop() {
 
 // tick is one tick of the clock.
 func (l *loopState) tick() {
+	now := l.now()
+	if l.state.Role == raft.StateLeader && l.ticked > 0 && now-l.ticked > 2*l.TickInterval {
+		l.Metrics.heartbeatsLost.Inc()
+	}
+	l.ticked = now
 	l.Replica.Tick()
-	l.reads.retry(l.now(), l.Replica.ReadIndex)
-	if expired := l.queue.expire(l.now(), l.timeoutError()); expired > 0 {
+	l.advance()
+	l.stalled()
+	if l.knowsIndex() {
+		l.Metrics.readsSlow.Add(float64(l.reads.retry(l.now(), l.Replica.ReadIndex)))
+	}
+	if expired := l.queue.expire(l.now(), l.timeoutError); expired > 0 {
 		l.Metrics.ProposalsFailed.Add(float64(expired))
 	}
 }
@@ -119,8 +145,13 @@ func (l *loopState) turn() error {
 	}
 	l.finished = l.loop.take(l.finished)
 	for _, w := range l.finished {
-		if _, ok := w.(*replica.Append); ok {
+		switch w := w.(type) {
+		case *replica.Append:
 			l.appending--
+		case *replica.Configure:
+			l.changes.configuring--
+			l.changes.applied = kind.Index(w.Entry.GetIndex())
+			l.changes.proposed = 0
 		}
 		if err := l.Replica.Done(w); err != nil {
 			return err
@@ -134,62 +165,132 @@ func (l *loopState) turn() error {
 	if err := l.dispatch(); err != nil {
 		return err
 	}
-	if err := l.pack(); err != nil {
+	l.observe()
+	if l.guests.term != 0 && (l.state.Role != raft.StateLeader || l.guests.term != l.state.Term) {
+		l.vacate()
+	}
+	l.admit()
+	if err := l.propose(); err != nil {
 		return err
 	}
-	l.reads.ask(l.now(), l.Replica.ReadIndex)
+	if l.knowsIndex() {
+		l.reads.ask(l.now(), l.Replica.ReadIndex)
+	}
 	if err := l.dispatch(); err != nil {
 		return err
 	}
+	applied := l.applied.Load().Position.Index
+	l.reads.answer(applied)
+	l.ready(applied)
 	l.observe()
-	l.reads.answer(l.applied.Load().Position.Index)
 	return nil
+}
+
+// knowsIndex reports whether a read index can be had: there is a leader, and if this member is, it has applied an entry
+// of its own term.
+func (l *loopState) knowsIndex() bool {
+	if l.state.Leader != l.Identity.Member {
+		return l.state.Leader != 0
+	}
+	lead := l.leading.Load()
+	return lead != nil && lead.began && lead.term == l.state.Term
+}
+
+// propose sends what waits on its way: into the log on a leader, to the leader otherwise.
+func (l *loopState) propose() error {
+	if l.state.Role != raft.StateLeader {
+		l.forward()
+		return l.change()
+	}
+	if l.state.Transferee != 0 {
+		return nil // raft takes nothing until the other leads, or has not come to it in an election timeout
+	}
+	if err := l.change(); err != nil {
+		return err
+	}
+	return l.pack()
 }
 
 // pack makes one entry of all the commands that wait, unless the log is busy and it pays to wait for more.
 func (l *loopState) pack() error {
 	for {
 		count, bytes := l.queue.waiting()
-		if count == 0 || l.state.Role != raft.StateLeader {
+		if count+l.guests.count == 0 {
 			return l.logTime()
 		}
-		if l.appending > 0 && (l.appending >= maxAppending || bytes < packBytes) && l.now()-l.packed < packWait {
+		if l.appending > 0 && (l.appending >= maxAppending || bytes+l.guests.bytes < packBytes) && l.now()-l.packed < packWait {
 			return nil
 		}
-		l.batch = l.queue.take(l.batch[:0], packBytes)
-		if len(l.batch) == 0 {
+		lanes := l.guests.busy()
+		if count > 0 {
+			lanes++
+		}
+		term := l.state.Term
+		l.batch = l.queue.take(l.batch[:0], packBytes/max(lanes, 1), term)
+		l.batch = l.divert(l.batch, term)
+		l.fellows = l.guests.take(l.fellows[:0], packBytes/max(lanes, 1))
+		if len(l.batch)+len(l.fellows) == 0 {
 			continue
 		}
-		err := l.Replica.Propose(l.encode(l.batch))
-		switch {
-		case errors.Is(err, raft.ErrProposalDropped):
-			// Certain not to be in the log: too much of it is uncommitted, or leadership just ended.
-			refusal := ErrTooManyRequests
-			if l.Replica.State().Role != raft.StateLeader {
-				refusal = ErrLeaderChanged
+		err := l.Replica.Propose(l.encode(l.batch, l.fellows))
+		l.packed = l.now()
+		if errors.Is(err, raft.ErrProposalDropped) {
+			if err := l.dispatch(); err != nil {
+				return err
 			}
-			l.Metrics.ProposalsFailed.Add(float64(len(l.batch)))
-			l.queue.fail(l.batch, refusal)
-		case err != nil:
-			return err
+			l.dropped(term)
+			return nil
 		}
 		clear(l.batch)
-		l.packed = l.now()
+		clear(l.fellows)
+		if err != nil {
+			return err
+		}
 		if err := l.dispatch(); err != nil {
 			return err
 		}
 	}
 }
 
-// encode makes the entry. raft keeps it, so it is allocated anew, once.
-func (l *loopState) encode(batch []*proposal) []byte {
-	size := 64
-	for _, p := range batch {
-		size += len(p.command.Payload) + len(p.command.User) + 64
+// dropped decides about a batch that is certain not to be in the log: too much of it is uncommitted, or leadership is
+// about to end or has ended.
+func (l *loopState) dropped(term kind.Term) {
+	l.sequences = l.sequences[:0]
+	for _, p := range l.batch {
+		l.sequences = append(l.sequences, p.command.Origin.Sequence)
 	}
-	data := command.AppendEntryHeader(make([]byte, 0, size), l.elapsed(), l.Clock.Wall().UnixNano(), len(batch))
+	why := reasonBusy
+	if l.state.Role != raft.StateLeader || l.state.Transferee != 0 {
+		why = reasonAgain
+	}
+	l.refused(l.Identity.Member, &refusal{reason: why, term: term, sequences: l.sequences})
+	for len(l.fellows) > 0 {
+		n := 1
+		for n < len(l.fellows) && l.fellows[n].Origin.Member == l.fellows[0].Origin.Member {
+			n++
+		}
+		l.refuse(l.fellows[0].Origin.Member, why, term, "", sequencesOf(l.fellows[:n]))
+		l.fellows = l.fellows[n:]
+	}
+	clear(l.batch)
+	l.flush()
+}
+
+// encode makes the entry. raft keeps it, so it is allocated anew, once.
+func (l *loopState) encode(batch []*proposal, fellows []command.Command) []byte {
+	size := command.EntryHeaderBytes
+	for _, p := range batch {
+		size += command.CommandBytes(&p.command)
+	}
+	for i := range fellows {
+		size += command.CommandBytes(&fellows[i])
+	}
+	data := command.AppendEntryHeader(make([]byte, 0, size), l.elapsed(), l.Clock.Wall().UnixNano(), len(batch)+len(fellows))
 	for _, p := range batch {
 		data = command.AppendCommand(data, &p.command)
+	}
+	for i := range fellows {
+		data = command.AppendCommand(data, &fellows[i])
 	}
 	return data
 }
@@ -210,6 +311,9 @@ func (l *loopState) dispatch() error {
 		if !ok {
 			break
 		}
+		if _, send := w.(*replica.Send); l.failing && !send {
+			continue
+		}
 		switch w := w.(type) {
 		case *replica.Append:
 			l.appending++
@@ -220,6 +324,7 @@ func (l *loopState) dispatch() error {
 			// Before anything of the new configuration leaves: a member that is no longer the sole voter must
 			// not answer reads as one.
 			l.publishStatus(l.Replica.State())
+			l.changes.configuring++
 			l.applier.box.put(w)
 		case *replica.Send:
 			l.post(w.Messages)
@@ -248,13 +353,22 @@ func (l *loopState) observe() {
 		fallthrough
 	default:
 		if !lead.began && applied.Position.Term == lead.term {
-			l.leading.Store(&leading{term: lead.term, began: true, base: applied.Elapsed, since: l.now()})
-			l.target = max(l.target, 1)
+			l.leading.Store(&leading{term: lead.term, began: true, at: applied.Position.Index, base: applied.Elapsed, since: l.now()})
+			l.loop.ring() // for what has waited for it
 		}
 	}
-	if !l.readyDone && l.target > 0 && applied.Position.Index >= l.target {
-		l.readyDone = true
-		close(l.ready)
+	if old := l.status.Load(); old.Leader != l.state.Leader || old.Term != l.state.Term {
+		if l.state.Leader != 0 && l.state.Leader != old.Leader {
+			l.elected = l.now()
+		}
+		l.publishStatus(l.state)
+		if l.knowsIndex() {
+			l.reads.again(l.now(), l.Replica.ReadIndex) // what was asked of another leader is lost
+			l.loop.ring()
+		}
+		next := make(chan struct{})
+		close(*l.changed.Swap(&next))
+		return
 	}
 	l.publishStatus(l.state)
 }

@@ -16,6 +16,10 @@ type Metrics struct {
 	leaderChanges   prometheus.Counter
 	committed       prometheus.Gauge
 	appliedIndex    prometheus.Gauge
+	isLearner       prometheus.Gauge
+	heartbeatsLost  prometheus.Counter
+	readsFailed     prometheus.Counter
+	readsSlow       prometheus.Counter
 	leaseMetrics
 }
 
@@ -41,8 +45,17 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		appliedIndex: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "etcd_server_proposals_applied_total", Help: "The index of the last applied entry."}),
 	}
+	m.isLearner = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "etcd_server_is_learner", Help: "Whether this member is a learner: 1 or 0."})
+	m.heartbeatsLost = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "etcd_server_heartbeat_send_failures_total", Help: "Heartbeats that this member, as leader, was late to send because it was held up."})
+	m.readsFailed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "etcd_server_read_indexes_failed_total", Help: "Linearizable reads that got no index in time."})
+	m.readsSlow = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "etcd_server_slow_read_indexes_total", Help: "Attempts to learn a read index that brought nothing and were made again."})
 	m.leaseMetrics = newLeaseMetrics(r)
-	r.MustRegister(m.LogSync, m.Commit, m.ProposalsFailed, m.hasLeader, m.isLeader, m.leaderChanges, m.committed, m.appliedIndex)
+	r.MustRegister(m.LogSync, m.Commit, m.ProposalsFailed, m.hasLeader, m.isLeader, m.leaderChanges, m.committed, m.appliedIndex,
+		m.isLearner, m.heartbeatsLost, m.readsFailed, m.readsSlow)
 	return m
 }
 
@@ -66,6 +79,7 @@ func (m *Metrics) status(old, s *Status) {
 	m.committed.Set(float64(s.Index))
 	m.hasLeader.Set(oneIf(s.Leader != 0))
 	m.isLeader.Set(oneIf(s.Leading))
+	m.isLearner.Set(oneIf(s.Learner))
 	if old != nil && s.Leader != 0 && old.Leader != s.Leader {
 		m.leaderChanges.Inc()
 	}

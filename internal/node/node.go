@@ -56,6 +56,11 @@ type Config struct {
 	TickInterval    time.Duration // one raft tick
 	ElectionTimeout time.Duration
 
+	// InitialElectionTickAdvance lets a member that starts campaign as soon as it has met enough others.
+	InitialElectionTickAdvance bool
+	StrictReconfiguration      bool // a change of the membership must leave a majority that is there
+	MaxLearners                int  // how many learners there may be; 0 means 1
+
 	MaxRequestBytes int // a larger command is refused
 	MaxPending      int // commands of this member that may be undecided at a time; 0 means 65536
 	MaxPendingBytes int // and their bytes; 0 means 256 MiB
@@ -82,6 +87,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushLogEntries, 100_000)
 	setDefault(&c.FlushInterval, 5*time.Minute)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
+	setDefault(&c.MaxLearners, 1)
 	if c.Transport == nil {
 		c.Transport = alone{}
 	}
@@ -117,7 +123,8 @@ type Node struct {
 	status  atomic.Pointer[Status]
 	applied atomic.Pointer[store.Applied]
 	leading atomic.Pointer[leading]
-	ready   chan struct{} // closed when everything the log knew as committed at start is applied
+	changed atomic.Pointer[chan struct{}] // see LeaderChanged
+	ready   chan struct{}                 // closed when everything the log knew as committed at start is applied
 
 	stop   chan struct{} // closed when the goroutines are to end
 	failed chan struct{} // closed after failure is set
@@ -137,7 +144,9 @@ func New(c Config) *Node {
 		stop:    make(chan struct{}),
 		failed:  make(chan struct{}),
 	}
-	n.reads.init()
+	n.reads.init(c.Boot)
+	changed := make(chan struct{})
+	n.changed.Store(&changed)
 	n.tokens.init()
 	n.writer.init()
 	n.applier.init()
@@ -185,6 +194,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
+		n.handOver()
 	case <-n.failed:
 	}
 	close(n.stop)
@@ -231,6 +241,7 @@ func (n *Node) Fail(err error) {
 // Failed is closed when the node has failed.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
-// Ready is closed when the node has applied everything that the log knew as committed at start: from then on no
-// revision that a client has seen before the start is missing (I6).
+// Ready is closed when the node has applied everything that the leader had committed when it was asked after the start,
+// or, after five seconds without a leader, everything that the log knew as committed at start: from then on no revision
+// that a client has seen before the start is missing (I6).
 func (n *Node) Ready() <-chan struct{} { return n.ready }

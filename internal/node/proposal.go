@@ -9,24 +9,46 @@ import (
 
 	"holdfast/internal/command"
 	"holdfast/internal/invariant"
+	"holdfast/internal/kind"
 	"holdfast/internal/machine"
 )
 
 // proposal is a command on its way and the caller that waits for it. It belongs to the caller until it is in the
 // queue, then to the queue until its fate is decided, then to the caller again.
+//
+// It is waiting, or bound to a term: it was put into an entry of that term, or sent to the leader of that term, who
+// alone may do so. Terms in a log never decrease, so once an entry of a later term is applied, a bound command that has
+// not been applied never will be. Then, and when the leader says that it did not take it, it waits again; it is in
+// nobody's hands meanwhile, and so is never applied twice (N1).
 type proposal struct {
 	command  command.Command
-	deadline time.Duration // in the node's monotonic time
-	taken    bool          // packed into an entry: its fate is the log's
-	gone     bool          // its caller has left; the queue drops it when it meets it
+	started  time.Duration // in the node's monotonic time
+	deadline time.Duration
+	waits    bool      // in one of the queue's lists
+	term     kind.Term // that it is bound to while it does not wait
+	gone     bool      // its caller has left; the queue drops it when it meets it
 
 	reply machine.Reply
 	err   error
 	done  chan struct{} // receives once, when reply and err are set
 }
 
+// isDuty reports whether a command is one of the cluster's own: it has reserved room in the queue, and goes first.
+func isDuty(c *command.Command) bool {
+	switch c.Kind {
+	case command.KindLeaseExpire, command.KindTokenTouch, command.KindMemberPublish, command.KindVersionRaise,
+		command.KindAlarm, command.KindMemberChange:
+		return true
+	}
+	return c.AuthRevision == command.ByMember
+}
+
+// dutyShare is the part of the queue's bounds that is added for duties.
+const dutyShare = 16
+
 // queue holds the proposals of this member from the call to the answer. It is bounded in number and bytes; a
-// caller who finds it full is refused, never delayed.
+// caller who finds it full is refused, never delayed. A large command finds room as often as a small one: the bytes
+// are looked at before it is counted.
 type queue struct {
 	maxCount int
 	maxBytes int
@@ -41,9 +63,12 @@ type queue struct {
 		sync.Mutex
 		closed   error                // once set, every proposal is answered with it
 		sequence uint64               // of the last proposal; grows by one, so it never repeats in a boot
-		waiting  []*proposal          // not yet packed, oldest first
+		duties   []*proposal          // waiting, oldest first; they go before the others
+		waiting  []*proposal          // the others that wait, oldest first
+		count    int                  // how many wait, without those that are gone
 		pending  map[uint64]*proposal // all that are undecided, by sequence
 		bytes    int                  // payload bytes of pending
+		idle     int                  // payload bytes of those that wait
 	}
 }
 
@@ -54,55 +79,94 @@ func newQueue(maxCount, maxBytes int) *queue {
 	return q
 }
 
-// add enqueues p and gives it its sequence. first says that the queue was empty, so somebody has to be woken.
+// add enqueues p and gives it its sequence. first says that nothing waited, so somebody has to be woken.
 func (q *queue) add(p *proposal) (first bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.mu.closed != nil {
 		return false, q.mu.closed
 	}
-	n := len(p.command.Payload)
-	// A single command may be larger than the bound: --max-request-bytes says how large, and alone it is let in.
-	if len(q.mu.pending) >= q.maxCount || q.mu.bytes > 0 && q.mu.bytes+n > q.maxBytes {
+	maxCount, maxBytes := q.maxCount, q.maxBytes
+	if isDuty(&p.command) {
+		maxCount += maxCount/dutyShare + 1
+		maxBytes += maxBytes / dutyShare
+	}
+	if len(q.mu.pending) >= maxCount || q.mu.bytes >= maxBytes {
 		return false, ErrTooManyRequests
 	}
-	q.mu.sequence++
-	p.command.Origin.Sequence = q.mu.sequence
-	q.mu.pending[q.mu.sequence] = p
-	q.mu.bytes += n
-	q.mu.waiting = append(q.mu.waiting, p)
-	return len(q.mu.waiting) == 1, nil
+	q.mu.bytes += len(p.command.Payload)
+	q.enqueue(p)
+	return q.mu.count == 1, nil
 }
 
-// take moves waiting proposals into batch, up to about maxBytes of payload but at least one, and returns it.
-func (q *queue) take(batch []*proposal, maxBytes int) []*proposal {
+// enqueue lets p, which is counted in bytes, wait under a new sequence. The caller holds the lock.
+func (q *queue) enqueue(p *proposal) {
+	q.mu.sequence++
+	p.command.Origin.Sequence = q.mu.sequence
+	p.waits, p.term = true, 0
+	q.mu.pending[q.mu.sequence] = p
+	q.mu.count++
+	q.mu.idle += len(p.command.Payload)
+	if isDuty(&p.command) {
+		q.mu.duties = append(q.mu.duties, p)
+	} else {
+		q.mu.waiting = append(q.mu.waiting, p)
+	}
+}
+
+// dequeue notes that p waits no more. The caller holds the lock.
+func (q *queue) dequeue(p *proposal) {
+	if p.waits {
+		p.waits = false
+		q.mu.count--
+		q.mu.idle -= len(p.command.Payload)
+	}
+}
+
+// take moves waiting proposals into batch, up to about maxBytes of payload but at least one, binds them to term, and
+// returns batch.
+func (q *queue) take(batch []*proposal, maxBytes int, term kind.Term) []*proposal {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	bytes, i := 0, 0
-	for ; i < len(q.mu.waiting); i++ {
-		p := q.mu.waiting[i]
-		if p.gone {
-			continue
+	bytes, first := 0, len(batch)
+	for _, list := range []*[]*proposal{&q.mu.duties, &q.mu.waiting} {
+		i := 0
+		for ; i < len(*list); i++ {
+			p := (*list)[i]
+			if p.gone {
+				continue
+			}
+			n := len(p.command.Payload)
+			if len(batch) > first && bytes+n > maxBytes {
+				break
+			}
+			q.dequeue(p)
+			p.term = term
+			bytes += n
+			batch = append(batch, p)
 		}
-		n := len(p.command.Payload)
-		if len(batch) > 0 && bytes+n > maxBytes {
+		rest := copy(*list, (*list)[i:])
+		clear((*list)[rest:])
+		*list = (*list)[:rest]
+		if rest > 0 {
 			break
 		}
-		p.taken = true
-		bytes += n
-		batch = append(batch, p)
 	}
-	rest := copy(q.mu.waiting, q.mu.waiting[i:])
-	clear(q.mu.waiting[rest:])
-	q.mu.waiting = q.mu.waiting[:rest]
 	return batch
 }
 
-// waiting returns how many proposals wait to be packed, and the bytes of all that are undecided.
+// waiting returns how many proposals wait, and the bytes of all that are undecided.
 func (q *queue) waiting() (count, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.mu.waiting), q.mu.bytes
+	return q.mu.count, q.mu.bytes
+}
+
+// bound returns how many proposals are bound to a term, and their bytes, and how many wait.
+func (q *queue) bound() (count, bytes, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.mu.pending) - q.mu.count, q.mu.bytes - q.mu.idle, q.mu.count
 }
 
 // pending returns how many proposals are undecided.
@@ -119,8 +183,10 @@ func (q *queue) remove(sequence uint64) *proposal {
 		return nil
 	}
 	delete(q.mu.pending, sequence)
+	q.dequeue(p)
 	q.mu.bytes -= len(p.command.Payload)
-	invariant.Check(q.mu.bytes >= 0, "the proposal queue counts %d bytes", q.mu.bytes)
+	invariant.Check(q.mu.bytes >= 0 && q.mu.idle >= 0 && q.mu.count >= 0, "the proposal queue counts %d bytes, %d of %d waiting",
+		q.mu.bytes, q.mu.idle, q.mu.count)
 	return p
 }
 
@@ -144,42 +210,103 @@ func (q *queue) deliver(replies []machine.Reply) {
 	}
 }
 
-// fail answers these proposals, as far as they are undecided, with err.
-func (q *queue) fail(batch []*proposal, err error) {
+// settle lets those wait again that are bound to a term before this one. An entry of this term is applied, and the
+// replies to everything up to it have been delivered: what is left was certainly lost.
+func (q *queue) settle(term kind.Term) (again int) {
 	q.mu.Lock()
-	failed := make([]*proposal, 0, len(batch))
-	for _, p := range batch {
-		if q.mu.pending[p.command.Origin.Sequence] == p {
-			failed = append(failed, q.remove(p.command.Origin.Sequence))
+	defer q.mu.Unlock()
+	return q.loosen(func(p *proposal) bool { return p.term < term })
+}
+
+// loosen lets the bound proposals wait again for which lost holds, oldest first. The caller holds the lock.
+func (q *queue) loosen(lost func(p *proposal) bool) int {
+	var sequences []uint64
+	for sequence, p := range q.mu.pending {
+		if !p.waits && lost(p) {
+			sequences = append(sequences, sequence)
+		}
+	}
+	slices.Sort(sequences)
+	for _, sequence := range sequences {
+		q.again(sequence)
+	}
+	return len(sequences)
+}
+
+// again lets a bound proposal wait under a new sequence. The caller holds the lock.
+func (q *queue) again(sequence uint64) {
+	p := q.mu.pending[sequence]
+	delete(q.mu.pending, sequence)
+	q.enqueue(p)
+}
+
+// requeue lets those of these proposals wait again that are bound to term: it is certain that nobody has appended them.
+func (q *queue) requeue(sequences []uint64, term kind.Term) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, sequence := range sequences {
+		if p := q.mu.pending[sequence]; p != nil && !p.waits && p.term == term {
+			q.again(sequence)
+		}
+	}
+}
+
+// fail answers those of these proposals that are bound to term, and undecided, with err.
+func (q *queue) fail(sequences []uint64, term kind.Term, err error) (failed int) {
+	var list []*proposal
+	q.mu.Lock()
+	for _, sequence := range sequences {
+		if p := q.mu.pending[sequence]; p != nil && !p.waits && p.term == term {
+			list = append(list, q.remove(sequence))
 		}
 	}
 	q.mu.Unlock()
-	for _, p := range failed {
+	for _, p := range list {
+		p.err = err
+		p.done <- struct{}{}
+	}
+	return len(list)
+}
+
+// abandon answers everything that is bound to a term with err: what has become of it cannot be known any more.
+func (q *queue) abandon(err error) {
+	var list []*proposal
+	q.mu.Lock()
+	for sequence, p := range q.mu.pending {
+		if !p.waits {
+			list = append(list, q.remove(sequence))
+		}
+	}
+	q.mu.Unlock()
+	for _, p := range list {
 		p.err = err
 		p.done <- struct{}{}
 	}
 }
 
-// expire answers every proposal whose deadline has passed with err, and lets go of what nobody waits for any more.
-func (q *queue) expire(now time.Duration, err error) (expired int) {
-	var late []*proposal
+// expire answers every proposal whose deadline has passed with what late says, and lets go of what nobody waits for any
+// more.
+func (q *queue) expire(now time.Duration, late func(started time.Duration) error) (expired int) {
+	var list []*proposal
 	q.mu.Lock()
 	for sequence, p := range q.mu.pending {
 		if now >= p.deadline {
 			p.gone = true
-			late = append(late, q.remove(sequence))
+			list = append(list, q.remove(sequence))
 		}
 	}
-	if len(q.mu.waiting) > 0 {
-		// Without a leader nobody takes from the queue, and those that have left would stay with their payloads.
-		q.mu.waiting = slices.DeleteFunc(q.mu.waiting, func(p *proposal) bool { return p.gone })
+	// Without a leader nobody takes from the lists, and those that have left would stay with their payloads.
+	for _, l := range []*[]*proposal{&q.mu.duties, &q.mu.waiting} {
+		if len(*l) > 0 {
+			*l = slices.DeleteFunc(*l, func(p *proposal) bool { return p.gone })
+		}
 	}
 	q.mu.Unlock()
-	for _, p := range late {
-		p.err = err
+	for _, p := range list {
+		p.err = late(p.started)
 		p.done <- struct{}{}
 	}
-	return len(late)
+	return len(list)
 }
 
 // close answers all proposals, those to come included, with err.
@@ -194,7 +321,7 @@ func (q *queue) close(err error) {
 		all = append(all, p)
 		q.remove(sequence)
 	}
-	q.mu.waiting = nil
+	q.mu.duties, q.mu.waiting = nil, nil
 	q.mu.Unlock()
 	for _, p := range all {
 		p.err = err
@@ -209,8 +336,9 @@ func (q *queue) wait(ctx context.Context, p *proposal) (machine.Reply, error) {
 	case <-p.done:
 	case <-ctx.Done():
 		q.mu.Lock()
-		left := q.remove(p.command.Origin.Sequence) != nil
+		left := !p.gone && q.mu.pending[p.command.Origin.Sequence] == p
 		if left {
+			q.remove(p.command.Origin.Sequence)
 			p.gone = true
 		}
 		q.mu.Unlock()
@@ -223,7 +351,7 @@ func (q *queue) wait(ctx context.Context, p *proposal) (machine.Reply, error) {
 	if p.gone {
 		return reply, err // expired while it waited: the queue may still hold it
 	}
-	p.command, p.reply, p.err, p.taken = command.Command{}, machine.Reply{}, nil, false
+	p.command, p.reply, p.err, p.term = command.Command{}, machine.Reply{}, nil, 0
 	q.used.Put(p)
 	return reply, err
 }

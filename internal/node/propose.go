@@ -5,18 +5,47 @@ import (
 	"time"
 
 	"holdfast/internal/command"
+	"holdfast/internal/kind"
 	"holdfast/internal/machine"
 )
 
 // requestTimeout is how long a command may take: etcd's five seconds for the queue and the disk, and two elections.
 func (n *Node) requestTimeout() time.Duration { return 5*time.Second + 2*n.ElectionTimeout }
 
-// timeoutError is what a command is told whose time has passed.
-func (n *Node) timeoutError() error {
-	if n.Status().Leader == 0 {
+// timeoutError is what a command is told whose time has passed, in etcd's words: it says what is the most likely cause.
+func (l *loopState) timeoutError(started time.Duration) error {
+	if l.elected > 0 && started > l.elected-2*l.ElectionTimeout && started < l.elected {
 		return ErrTimeoutLeaderLoss
 	}
+	switch l.state.Leader {
+	case 0:
+	case l.Identity.Member:
+		if !l.connectedSince(started) {
+			return ErrTimeoutConnLost
+		}
+	default:
+		if !l.connectedWith(l.state.Leader, started) {
+			return ErrTimeoutConnLost
+		}
+	}
 	return ErrTimeout
+}
+
+// connectedWith reports whether a member has been connected since a moment of the node's time.
+func (l *loopState) connectedWith(id kind.MemberID, since time.Duration) bool {
+	began, ok := l.Transport.Active(id)
+	return ok && l.Clock.Wall().Sub(began) >= l.now()-since
+}
+
+// connectedSince reports whether a majority has been connected since a moment of the node's time.
+func (l *loopState) connectedSince(since time.Duration) bool {
+	connected, voters := 0, l.Replica.Machine().ConfState().GetVoters()
+	for _, id := range voters {
+		if kind.MemberID(id) == l.Identity.Member || l.connectedWith(kind.MemberID(id), since) {
+			connected++
+		}
+	}
+	return connected > len(voters)/2
 }
 
 // Propose puts a command into the log and returns the machine's reply to it. The origin is filled in here. A
@@ -30,7 +59,8 @@ func (n *Node) Propose(ctx context.Context, c command.Command) (machine.Reply, e
 	c.Origin = command.Origin{Member: n.Identity.Member, Boot: n.Boot}
 	p := n.queue.used.Get().(*proposal)
 	p.command = c
-	p.deadline = n.now() + n.requestTimeout()
+	p.started = n.now()
+	p.deadline = p.started + n.requestTimeout()
 	first, err := n.queue.add(p)
 	if err != nil {
 		n.queue.used.Put(p)

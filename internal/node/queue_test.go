@@ -33,7 +33,7 @@ func TestQueueIsBounded(t *testing.T) {
 	if _, err := q.add(proposalOf("")); !errors.Is(err, ErrTooManyRequests) {
 		t.Errorf("a third of two: %v", err)
 	}
-	if batch := q.take(nil, 100); len(batch) != 2 || batch[0] != a || batch[1] != b {
+	if batch := q.take(nil, 100, 1); len(batch) != 2 || batch[0] != a || batch[1] != b {
 		t.Errorf("packed: %v", batch)
 	}
 	// Packing makes no room: the commands are as undecided as before.
@@ -44,10 +44,15 @@ func TestQueueIsBounded(t *testing.T) {
 	if reply, err := q.wait(context.Background(), b); err != nil || reply.Revision != 7 {
 		t.Errorf("the reply is %+v, %v", reply, err)
 	}
-	if _, err := q.add(proposalOf("ccccccc")); !errors.Is(err, ErrTooManyRequests) {
-		t.Errorf("4 and 7 of 10 bytes: %v", err)
+	// A large command finds room as often as a small one: only what is there already counts.
+	large := added(t, q, "a large one")
+	q.take(nil, 100, 1)
+	q.deliver([]machine.Reply{{Origin: a.command.Origin}})
+	if _, err := q.add(proposalOf("")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("beside 11 of 10 bytes: %v", err)
 	}
-	added(t, q, "cccccc")
+	q.deliver([]machine.Reply{{Origin: large.command.Origin}})
+	added(t, q, "")
 }
 
 // TestQueueTakesOneLargeCommand: a command that --max-request-bytes allows is never too large for an empty queue.
@@ -57,7 +62,7 @@ func TestQueueTakesOneLargeCommand(t *testing.T) {
 	if _, err := q.add(proposalOf("x")); !errors.Is(err, ErrTooManyRequests) {
 		t.Errorf("beside a large one: %v", err)
 	}
-	q.take(nil, 100)
+	q.take(nil, 100, 1)
 	q.deliver([]machine.Reply{{Origin: large.command.Origin}})
 	added(t, q, "x")
 }
@@ -70,7 +75,7 @@ func TestQueuePacks(t *testing.T) {
 	}
 	var packs []string
 	for {
-		batch := q.take(nil, 7)
+		batch := q.take(nil, 7, 1)
 		if len(batch) == 0 {
 			break
 		}
@@ -94,11 +99,11 @@ func TestQueueProposesOnce(t *testing.T) {
 	if _, err := q.wait(ctx, left); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that leaves: %v", err)
 	}
-	batch := q.take(nil, 100)
+	batch := q.take(nil, 100, 1)
 	if len(batch) != 1 || batch[0] != stays {
 		t.Fatalf("packed: %v", batch)
 	}
-	if again := q.take(nil, 100); len(again) != 0 {
+	if again := q.take(nil, 100, 1); len(again) != 0 {
 		t.Errorf("packed again: %v", again)
 	}
 	// A caller that leaves after the packing is answered by nobody, and its reply meets nobody.
@@ -121,16 +126,17 @@ func TestQueueExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := q.expire(time.Second-1, ErrTimeout); n != 0 {
+	timeout := func(time.Duration) error { return ErrTimeout }
+	if n := q.expire(time.Second-1, timeout); n != 0 {
 		t.Errorf("%d expired early", n)
 	}
-	if n := q.expire(time.Second, ErrTimeout); n != 1 {
+	if n := q.expire(time.Second, timeout); n != 1 {
 		t.Errorf("%d expired, not 1", n)
 	}
 	if _, err := q.wait(context.Background(), late); !errors.Is(err, ErrTimeout) {
 		t.Errorf("the answer is %v", err)
 	}
-	if batch := q.take(nil, 100); len(batch) != 1 || batch[0] != young {
+	if batch := q.take(nil, 100, 1); len(batch) != 1 || batch[0] != young {
 		t.Errorf("packed: %v", batch)
 	}
 }
@@ -149,7 +155,7 @@ func TestQueueWithoutLeader(t *testing.T) {
 	if _, err := q.wait(ctx, gone); !errors.Is(err, context.Canceled) {
 		t.Errorf("the answer is %v", err)
 	}
-	q.expire(time.Minute, ErrTimeout)
+	q.expire(time.Minute, func(time.Duration) error { return ErrTimeout })
 	if count, bytes := q.waiting(); count != 0 || bytes != 0 {
 		t.Errorf("%d commands of %d bytes stay in the queue", count, bytes)
 	}
@@ -159,7 +165,7 @@ func TestQueueWithoutLeader(t *testing.T) {
 func TestQueueCloses(t *testing.T) {
 	q := newQueue(100, 1000)
 	waits, packed := added(t, q, "waits"), added(t, q, "packed")
-	q.take(nil, 1)
+	q.take(nil, 1, 1)
 	q.close(ErrStopped)
 	q.close(ErrCorrupt)
 	for _, p := range []*proposal{waits, packed} {
@@ -171,7 +177,7 @@ func TestQueueCloses(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 	q.deliver([]machine.Reply{{Origin: packed.command.Origin}}) // N4: acknowledges nothing
-	q.fail([]*proposal{waits}, ErrTooManyRequests)
+	q.fail([]uint64{waits.command.Origin.Sequence}, 1, ErrTooManyRequests)
 }
 
 // reads notes which contexts were asked for.
@@ -182,7 +188,7 @@ type reads struct {
 
 func newReads() *reads {
 	r := new(reads)
-	r.init()
+	r.init(0)
 	return r
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/kind"
@@ -15,8 +16,9 @@ const readRetry = 500 * time.Millisecond
 
 // readBatch is all the reads that asked while the attempt before was under way.
 type readBatch struct {
-	done chan struct{} // closed when index is applied, or err is set
-	err  error
+	done    chan struct{} // closed when index is applied, or err is set
+	err     error
+	indexed atomic.Bool // an index is known; it is not applied yet
 }
 
 // readQueue batches linearizable reads: one read index serves everybody who asked before it was asked for.
@@ -24,20 +26,28 @@ type readQueue struct {
 	mu struct {
 		sync.Mutex
 		closed  error
-		context uint64
-		next    *readBatch            // gathers; nil while nobody waits
-		asked   map[uint64]*readBatch // by context: waiting for an index
-		asking  time.Duration         // when the last attempt was made
-		indexed []indexedRead         // waiting for the applied index
+		context uint64                  // of the last attempt
+		next    *readBatch              // gathers; nil while nobody waits
+		asked   map[uint64][]*readBatch // by context: waiting for an index
+		asking  time.Duration           // when the last attempt was made
+		indexed []indexedRead           // waiting for the applied index
 	}
 }
 
+// maxAttempts is how many attempts may be under way: the next gathers everybody who asks meanwhile.
+const maxAttempts = 2
+
 type indexedRead struct {
-	index kind.Index
-	batch *readBatch
+	index   kind.Index
+	batches []*readBatch
 }
 
-func (q *readQueue) init() { q.mu.asked = make(map[uint64]*readBatch) }
+// init begins with a context that no earlier life of the member has used: the answer to a question of that life may
+// still come, and would be too old for a question of this one (etcd#20418).
+func (q *readQueue) init(boot uint64) {
+	q.mu.asked = make(map[uint64][]*readBatch)
+	q.mu.context = boot
+}
 
 // join returns the batch that the next attempt serves.
 func (q *readQueue) join() (batch *readBatch, first bool, err error) {
@@ -57,52 +67,62 @@ func (q *readQueue) join() (batch *readBatch, first bool, err error) {
 func (q *readQueue) ask(now time.Duration, readIndex func(uint64)) {
 	q.mu.Lock()
 	batch := q.mu.next
-	q.mu.next = nil
-	var context uint64
-	if batch != nil {
-		q.mu.context++
-		context = q.mu.context
-		q.mu.asked[context] = batch
-		q.mu.asking = now
-	}
-	q.mu.Unlock()
-	if batch != nil {
-		readIndex(context)
-	}
-}
-
-// retry makes a fresh attempt for batches whose attempts have brought nothing.
-func (q *readQueue) retry(now time.Duration, readIndex func(uint64)) {
-	q.mu.Lock()
-	if len(q.mu.asked) == 0 || now-q.mu.asking < readRetry {
+	if batch == nil || len(q.mu.asked) >= maxAttempts {
 		q.mu.Unlock()
 		return
 	}
+	q.mu.next = nil
+	q.mu.context++
+	context := q.mu.context
+	q.mu.asked[context] = []*readBatch{batch}
 	q.mu.asking = now
-	lost := make([]*readBatch, 0, len(q.mu.asked))
-	for _, batch := range q.mu.asked {
-		lost = append(lost, batch)
+	q.mu.Unlock()
+	readIndex(context)
+}
+
+// retry makes a fresh attempt for batches whose attempts have brought nothing.
+func (q *readQueue) retry(now time.Duration, readIndex func(uint64)) (lost int) {
+	q.mu.Lock()
+	early := now-q.mu.asking < readRetry
+	q.mu.Unlock()
+	if early {
+		return 0
+	}
+	return q.again(now, readIndex)
+}
+
+// again makes one fresh attempt for all batches that wait for an index, and returns how many attempts were lost.
+func (q *readQueue) again(now time.Duration, readIndex func(uint64)) (lost int) {
+	q.mu.Lock()
+	if len(q.mu.asked) == 0 {
+		q.mu.Unlock()
+		return 0
+	}
+	q.mu.asking = now
+	var batches []*readBatch
+	for _, b := range q.mu.asked {
+		batches = append(batches, b...)
+		lost++
 	}
 	clear(q.mu.asked)
-	fresh := make([]uint64, 0, len(lost))
-	for _, batch := range lost {
-		q.mu.context++
-		q.mu.asked[q.mu.context] = batch
-		fresh = append(fresh, q.mu.context)
-	}
+	q.mu.context++
+	context := q.mu.context
+	q.mu.asked[context] = batches
 	q.mu.Unlock()
-	for _, context := range fresh {
-		readIndex(context)
-	}
+	readIndex(context)
+	return lost
 }
 
 // indexed takes the answer to an attempt. One that nobody waits for any more is dropped.
 func (q *readQueue) indexed(r replica.Read) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if batch := q.mu.asked[r.Context]; batch != nil {
+	if batches := q.mu.asked[r.Context]; batches != nil {
 		delete(q.mu.asked, r.Context)
-		q.mu.indexed = append(q.mu.indexed, indexedRead{r.Index, batch})
+		q.mu.indexed = append(q.mu.indexed, indexedRead{r.Index, batches})
+		for _, b := range batches {
+			b.indexed.Store(true)
+		}
 	}
 }
 
@@ -113,7 +133,9 @@ func (q *readQueue) answer(applied kind.Index) {
 	rest := q.mu.indexed[:0]
 	for _, r := range q.mu.indexed {
 		if r.index <= applied {
-			close(r.batch.done)
+			for _, b := range r.batches {
+				close(b.done)
+			}
 		} else {
 			rest = append(rest, r)
 		}
@@ -135,12 +157,16 @@ func (q *readQueue) close(err error) {
 		release(q.mu.next)
 		q.mu.next = nil
 	}
-	for context, batch := range q.mu.asked {
+	for context, batches := range q.mu.asked {
 		delete(q.mu.asked, context)
-		release(batch)
+		for _, b := range batches {
+			release(b)
+		}
 	}
 	for _, r := range q.mu.indexed {
-		release(r.batch)
+		for _, b := range r.batches {
+			release(b)
+		}
 	}
 	q.mu.indexed = nil
 }
@@ -169,9 +195,10 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timeout.C():
-		if n.Status().Leader == 0 {
-			return ErrNoLeader
+		if batch.indexed.Load() {
+			return ErrTimeoutAppliedIndex
 		}
+		n.Metrics.readsFailed.Inc()
 		return ErrTimeout
 	}
 }

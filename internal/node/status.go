@@ -42,6 +42,7 @@ func (n *Node) publishStatus(r replica.State) {
 		Leader:    r.Leader,
 		Term:      r.Term,
 		Index:     r.Commit,
+		Learner:   r.Learner,
 		SoleVoter: r.SoleVoter,
 		Leading:   r.Role == raft.StateLeader,
 	}

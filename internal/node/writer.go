@@ -1,6 +1,7 @@
 package node
 
 import (
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/kind"
@@ -17,6 +18,8 @@ type writer struct {
 	truncate mailbox[kind.Index] // the log may be cut through these
 	prepare  chan struct{}       // holds a token while a spare segment is wanted
 	spares   mailbox[string]     // the preparer's answers: the file that it has made, or "" if it could not
+
+	began atomic.Int64 // when the write under way began, in the node's time; 0 when there is none
 
 	// preparing is the writer goroutine's: there is one question at a time, and no other until its answer is used up.
 	// The preparer writes under one name, so a file that waits to be taken must not meet the making of the next.
@@ -43,7 +46,9 @@ func (n *Node) runWriter() {
 		appends = n.writer.box.take(appends)
 		if len(appends) > 0 {
 			busy = true
+			n.writer.began.Store(max(1, int64(n.now())))
 			synced, err := n.Replica.WriteLog(appends, n.now)
+			n.writer.began.Store(0)
 			if err != nil {
 				n.Fail(err)
 				return

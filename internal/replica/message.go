@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -23,7 +24,7 @@ func (r *Replica) Receive(m *raftpb.Message) error {
 			return nil
 		}
 		// raft would send it on to the leader that it knows, in the message itself. Whoever asks does so again.
-		if s := r.raw.BasicStatus(); s.RaftState != raft.StateLeader {
+		if s := r.raw.BasicStatus(); s.RaftState != raft.StateLeader || !r.knowsCommit(s) {
 			return nil
 		}
 	default:
@@ -37,6 +38,26 @@ func (r *Replica) Receive(m *raftpb.Message) error {
 		return fmt.Errorf("take %v from member %v: %w", m.GetType(), kind.MemberID(m.GetFrom()), err)
 	}
 	return nil
+}
+
+// knowsCommit reports whether a leader may say how far the cluster has committed. It may once an entry of its own term is
+// committed (Raft thesis, section 6.4). raft sees to that, but for a leader that is the only voter: after a restart that
+// one would answer with the commit of its hard state, which lags behind what it has acknowledged.
+func (r *Replica) knowsCommit(s raft.BasicStatus) bool {
+	if s.RaftState != raft.StateLeader || !r.lone {
+		return true
+	}
+	term, err := r.log.Term(kind.Index(s.GetCommit()))
+	return err == nil && uint64(term) == s.GetTerm()
+}
+
+// ReadIndex asks for an index at which a read is linearizable; the answer comes out of Reads with the same
+// context. A context is used once: an answer to an earlier attempt must not be taken for this one (etcd#20418). There
+// may be no answer: who waits asks again after a while.
+func (r *Replica) ReadIndex(context uint64) {
+	if r.knowsCommit(r.raw.BasicStatus()) {
+		r.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, context))
+	}
 }
 
 // Propose appends an entry, if this member leads. It returns raft.ErrProposalDropped when nothing was appended.

@@ -61,6 +61,7 @@ type Replica struct {
 	work    []Work // what Next hands out, oldest first
 	reads   []Read
 	state   State
+	lone    bool      // there is one voter, whoever it is
 	durable hardState // what the last append that was handed out made, or makes, durable
 }
 
@@ -160,12 +161,6 @@ func (r *Replica) Tick() { r.raw.Tick() }
 
 // Campaign starts an election now. The sole voter of a cluster need not wait for a timeout.
 func (r *Replica) Campaign() error { return r.raw.Campaign() }
-
-// ReadIndex asks for an index at which a read is linearizable; the answer comes out of Reads with the same
-// context. A context is used once: an answer to an earlier attempt must not be taken for this one (etcd#20418).
-func (r *Replica) ReadIndex(context uint64) {
-	r.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, context))
-}
 
 // Reads takes out the read indexes that have become known.
 func (r *Replica) Reads() []Read {
@@ -267,6 +262,7 @@ func (r *Replica) configure(e *raftpb.Entry) *Configure {
 func (r *Replica) configured(cs *raftpb.ConfState) {
 	r.state.SoleVoter = len(cs.GetVoters()) == 1 && cs.GetVoters()[0] == uint64(r.id) &&
 		len(cs.GetVotersOutgoing()) == 0 && len(cs.GetLearners()) == 0 && len(cs.GetLearnersNext()) == 0
+	r.lone = len(cs.GetVoters()) == 1 && len(cs.GetVotersOutgoing()) == 0
 	r.state.Joint = len(cs.GetVotersOutgoing()) > 0
 	r.state.Voter = slices.Contains(cs.GetVoters(), uint64(r.id))
 	r.state.Learner = slices.Contains(cs.GetLearners(), uint64(r.id)) || slices.Contains(cs.GetLearnersNext(), uint64(r.id))

@@ -311,3 +311,32 @@ func agree(t *testing.T, history []uint64, p *peer) []uint64 {
 	}
 	return history
 }
+
+// TestReadIndexOfALoneVoter: after a restart the commit in the hard state lags behind what was acknowledged, so a leader
+// that is the only voter says how far the cluster has committed only when an entry of its own term is.
+func TestReadIndexOfALoneVoter(t *testing.T) {
+	p := leads(t)
+	for n := range uint64(5) {
+		must(t, p.Propose(entry(n)))
+		p.settle()
+	}
+	last := p.State().Last
+	p.crash(nil, 0)
+	must(t, p.Campaign())
+	for range 3 {
+		p.take()
+		p.ReadIndex(1)
+		for _, read := range p.Reads() {
+			if read.Index < last {
+				t.Errorf("the read index is %d, and entry %d was acknowledged", read.Index, last)
+			}
+		}
+		p.write(len(p.appends))
+	}
+	p.settle()
+	p.ReadIndex(2)
+	p.take()
+	if reads := p.Reads(); len(reads) != 1 || reads[0].Index < last {
+		t.Errorf("reads: %+v, the log ends at %d", reads, last)
+	}
+}
