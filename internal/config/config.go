@@ -119,6 +119,22 @@ type Config struct {
 	// AutoTLS makes a certificate where CertFile is empty, valid for SelfSignedCertValidity years, at least 1.
 	AutoTLS                bool
 	SelfSignedCertValidity int64
+
+	// PeerCertFile and PeerKeyFile are the certificate and key that other members see, both empty or neither.
+	// PeerClientCertFile and PeerClientKeyFile are those that are shown to other members; both empty means the same.
+	PeerCertFile, PeerKeyFile             string
+	PeerClientCertFile, PeerClientKeyFile string
+	// PeerClientCertAuth demands a certificate of members that call; use PeerClientCertificates to know whether one is
+	// needed.
+	PeerClientCertAuth bool
+	// PeerTrustedCAFile, PeerCRLFile, PeerCertAllowedCNs and PeerCertAllowedHostnames say which certificates of members
+	// are accepted; at most one of the last two has any.
+	PeerTrustedCAFile, PeerCRLFile               string
+	PeerCertAllowedCNs, PeerCertAllowedHostnames []string
+	// PeerAutoTLS makes a certificate where PeerCertFile is empty. PeerSkipClientSANVerification takes a certificate from
+	// an address that it does not name.
+	PeerAutoTLS, PeerSkipClientSANVerification bool
+
 	// CipherSuites, TLSMinVersion and TLSMaxVersion are as the flags say; use CipherSuiteIDs and TLSVersions.
 	CipherSuites                 []string
 	TLSMinVersion, TLSMaxVersion string

@@ -54,6 +54,7 @@ var usedThrough = map[string]string{
 	"LogFormat":                "Console",
 	"InitialAdvertisePeerURLs": "CheckBootstrap",
 	"CipherSuites":             "CipherSuiteIDs",
+	"PeerClientCertAuth":       "PeerClientCertificates",
 	"TLSMinVersion":            "TLSVersions",
 	"TLSMaxVersion":            "TLSVersions",
 }

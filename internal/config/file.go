@@ -67,40 +67,60 @@ func decodeFile(path string, content []byte) (map[string]given, error) {
 	return values, nil
 }
 
-// clientSecurity is the mapping under which etcd's file has the settings of TLS for clients, and securityKeys are its
-// keys with the settings that they stand for. etcd ignores the last one for clients.
-const clientSecurity = "client-transport-security"
-
-var securityKeys = map[string]string{
-	"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file",
-	"client-key-file": "client-key-file", "client-cert-auth": "client-cert-auth", "trusted-ca-file": "trusted-ca-file",
-	"auto-tls": "auto-tls", "allowed-hostname": "client-cert-allowed-hostname", "skip-client-san-verification": "",
+// securitySection is a mapping under which etcd's file has settings of TLS: its keys with the settings that they stand
+// for. A key without one is ignored by etcd.
+type securitySection struct {
+	name string
+	keys map[string]string
 }
 
-// withSecurity moves what stands under client-transport-security to the names of the settings.
+var securitySections = []securitySection{
+	{"client-transport-security", map[string]string{
+		"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file",
+		"client-key-file": "client-key-file", "client-cert-auth": "client-cert-auth", "trusted-ca-file": "trusted-ca-file",
+		"auto-tls": "auto-tls", "allowed-hostname": "client-cert-allowed-hostname", "skip-client-san-verification": "",
+	}},
+	{"peer-transport-security", map[string]string{
+		"cert-file": "peer-cert-file", "key-file": "peer-key-file", "client-cert-file": "peer-client-cert-file",
+		"client-key-file": "peer-client-key-file", "client-cert-auth": "peer-client-cert-auth",
+		"trusted-ca-file": "peer-trusted-ca-file", "auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn",
+		"allowed-hostname": "peer-cert-allowed-hostname", "skip-client-san-verification": "peer-skip-client-san-verification",
+	}},
+}
+
+// withSecurity moves what stands under the sections to the names of the settings.
 func withSecurity(keys map[string]any) (map[string]any, error) {
-	if isEmpty(keys[clientSecurity]) {
-		delete(keys, clientSecurity)
-		return keys, nil
+	for _, s := range securitySections {
+		if err := s.move(keys); err != nil {
+			return nil, err
+		}
 	}
-	section, ok := keys[clientSecurity].(map[string]any)
+	return keys, nil
+}
+
+func (s securitySection) move(keys map[string]any) error {
+	if isEmpty(keys[s.name]) {
+		delete(keys, s.name)
+		return nil
+	}
+	section, ok := keys[s.name].(map[string]any)
 	if !ok {
-		return nil, valueError("%s is not a mapping of names to values.", clientSecurity)
+		return valueError("%s is not a mapping of names to values.", s.name)
 	}
-	delete(keys, clientSecurity)
+	delete(keys, s.name)
 	for _, key := range slices.Sorted(maps.Keys(section)) {
-		name, known := securityKeys[key]
+		name, known := s.keys[key]
 		switch {
 		case isEmpty(section[key]) || known && name == "":
 			continue
 		case !known:
-			return nil, unknownError("%s has the key %s, which this version of Holdfast does not know.", clientSecurity, key)
+			return unknownError("%s has the key %s, which this version of Holdfast does not know.", s.name, key)
 		case !isEmpty(keys[name]):
-			return nil, valueError("%s is set twice: by itself and under %s.", name, clientSecurity)
+			return valueError("%s is set twice: by itself and under %s.", name, s.name)
 		}
 		keys[name] = section[key]
 	}
-	return keys, nil
+	return nil
 }
 
 func inFile(path string, err error) error {

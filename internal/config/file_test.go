@@ -54,7 +54,11 @@ func TestFileRefusals(t *testing.T) {
 	}{
 		{"nmae: x", ErrUnknown, "In the configuration file c.yml: nmae is not a setting; did you mean name?"},
 		{"nmae:", ErrUnknown, "did you mean name?"},
-		{"peer-transport-security: {cert-file: x}", ErrUnknown, "this version of Holdfast does not have"},
+		{"peer-transport-security: {cert-file: x}", ErrValue, "--peer-key-file is not set"},
+		{"peer-transport-security: {crt-file: x}", ErrUnknown, "peer-transport-security has the key crt-file"},
+		{"peer-transport-security: [x]", ErrValue, "peer-transport-security is not a mapping"},
+		{"peer-transport-security: {auto-tls: true}\npeer-auto-tls: true", ErrValue, "peer-auto-tls is set twice"},
+		{"discovery-config: {token: x}", ErrUnknown, "this version of Holdfast does not have"},
 		{"client-transport-security: x", ErrValue, "is not a mapping"},
 		{"client-transport-security: {allowed-cn: [x]}", ErrUnknown, "client-transport-security has the key allowed-cn"},
 		{"client-transport-security: {cert-file: x}\ncert-file: x", ErrValue, "cert-file is set twice"},

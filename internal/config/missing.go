@@ -1,12 +1,12 @@
 package config
 
 // missing lists the flags of etcd 3.7 that have no row yet. They are refused by a sentence of their own, because
-// the nearest name would mislead, and because a member that ignored, say, --peer-client-cert-auth would be open.
+// the nearest name would mislead, and because a member that ignored one that protects it would be open.
 // Together with the rows that are not Holdfast's own it is the whole list of etcd's flags; a test holds that.
 var missing = map[string]bool{}
 
 // onlyInFile are the keys that only etcd's configuration file has.
-var onlyInFile = []string{"peer-transport-security", "discovery-config", "socket-options"}
+var onlyInFile = []string{"discovery-config", "socket-options"}
 
 // removed are the flags that etcd's help still shows and that etcd 3.7 itself refuses, with what to use instead.
 var removed = map[string]string{
@@ -23,9 +23,6 @@ func init() {
 		"discovery", "discovery-proxy",
 		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
 
-		"peer-cert-file", "peer-key-file", "peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file",
-		"peer-trusted-ca-file", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-auto-tls", "peer-crl-file",
-
 		"metrics",
 
 		"enable-log-rotation", "log-rotation-config-json",
@@ -33,7 +30,7 @@ func init() {
 		"enable-distributed-tracing", "distributed-tracing-address", "distributed-tracing-service-name",
 		"distributed-tracing-instance-id", "distributed-tracing-sampling-rate",
 
-		"corrupt-check-time", "compact-hash-check-time", "peer-skip-client-san-verification",
+		"corrupt-check-time", "compact-hash-check-time",
 		"bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
 		"snapshot-catchup-entries",
 	} {

@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		{"holdfast", "--listen-client-url=x", "", ErrUnknown, "did you mean --listen-client-urls?"},
 		{"holdfast", "--max_txn_ops=3", "", ErrUnknown, "did you mean --max-txn-ops?"},
 		{"holdfast", "--zzzzzzzzzzzzzzz", "", ErrUnknown, "--zzzzzzzzzzzzzzz is not a setting. See --help"},
-		{"holdfast", "--peer-client-cert-auth", "", ErrUnknown, "is a setting of etcd that this version of Holdfast does not have"},
+		{"holdfast", "--enable-distributed-tracing", "", ErrUnknown, "is a setting of etcd that this version of Holdfast does not have"},
 		{"holdfast", "--pre-vote false", "", ErrUnknown, `"false" is not a flag`},
 		{"holdfast", "-- false", "", ErrUnknown, `"false" is not a flag`},
 		{"holdfast", "--name", "", ErrValue, "--name needs a value"},
@@ -196,10 +196,10 @@ func TestInitialCluster(t *testing.T) {
 }
 
 func TestUnknownEnvironmentWarns(t *testing.T) {
-	_, warnings := mustParse(t, "holdfast", nil, []string{"ETCD_NMAE=x", "HOLDFAST_PEER_CERT_FILE=x", "ETCD_CACHE_BYTES=1",
+	_, warnings := mustParse(t, "holdfast", nil, []string{"ETCD_NMAE=x", "HOLDFAST_ENABLE_DISTRIBUTED_TRACING=x", "ETCD_CACHE_BYTES=1",
 		"ETCD_VERSION=3", "ETCDCTL_API=3", "ETCD_QQQQQQQQQQ=1", "PATH=/bin"}, nil)
 	text := []string{"ETCD_VERSION", "did you mean HOLDFAST_CACHE_BYTES?", "did you mean HOLDFAST_NAME?",
-		"ETCD_QQQQQQQQQQ is ignored: it belongs to no setting.", "does not have --peer-cert-file"}
+		"ETCD_QQQQQQQQQQ is ignored: it belongs to no setting.", "does not have --enable-distributed-tracing"}
 	if len(warnings) != len(text) {
 		t.Fatalf("%d warnings: %q", len(warnings), warnings)
 	}

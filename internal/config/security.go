@@ -15,6 +15,12 @@ func IsSecure(u url.URL) bool { return u.Scheme == "https" || u.Scheme == "unixs
 // is enough.
 func (c *Config) ClientCertificates() bool { return c.ClientCertAuth || c.TrustedCAFile != "" }
 
+// PeerClientCertificates reports whether members that call need a certificate. As in etcd, naming their authorities is
+// enough.
+func (c *Config) PeerClientCertificates() bool {
+	return c.PeerClientCertAuth || c.PeerTrustedCAFile != ""
+}
+
 // TLSVersions returns the bounds of the version of TLS, as in crypto/tls; newest is 0 where there is no bound.
 func (c *Config) TLSVersions() (oldest, newest uint16) {
 	oldest, newest = tlsVersions[c.TLSMinVersion], tlsVersions[c.TLSMaxVersion]
@@ -92,6 +98,8 @@ func (c *Config) checkSecurity() error {
 	for _, pair := range []struct{ cert, key, certFlag, keyFlag string }{
 		{c.CertFile, c.KeyFile, "--cert-file", "--key-file"},
 		{c.ClientCertFile, c.ClientKeyFile, "--client-cert-file", "--client-key-file"},
+		{c.PeerCertFile, c.PeerKeyFile, "--peer-cert-file", "--peer-key-file"},
+		{c.PeerClientCertFile, c.PeerClientKeyFile, "--peer-client-cert-file", "--peer-client-key-file"},
 	} {
 		if pair.key == "" && pair.cert != "" {
 			return valueError("%s is %q, but %s is not set: a certificate is of use only with its private key", pair.certFlag, pair.cert, pair.keyFlag)
@@ -113,6 +121,9 @@ func (c *Config) checkSecurity() error {
 	if c.ClientCertAuth && c.TrustedCAFile == "" && c.Program != etcdProgram {
 		return valueError("--client-cert-auth is on, but --trusted-ca-file is not set: without it every client could come in " +
 			"that any of the public authorities of the Internet has given a certificate")
+	}
+	if err := c.checkPeerSecurity(); err != nil {
+		return err
 	}
 	oldest, newest := c.TLSVersions()
 	if newest != 0 && oldest > newest {
@@ -169,6 +180,7 @@ func (c *Config) securityWarnings() []Warning {
 	if !c.ClientCertificates() && len(c.ClientCertAllowedHostnames) > 0 {
 		warn("--client-cert-allowed-hostname is ignored: clients are asked for no certificate without --client-cert-auth and --trusted-ca-file.")
 	}
+	warnings = append(warnings, c.peerSecurityWarnings()...)
 	if useless := c.uselessSuites(); len(useless) > 0 {
 		warn("--cipher-suites names suites of TLS 1.3, which cannot be chosen and are always allowed: %s.", strings.Join(useless, ", "))
 	}

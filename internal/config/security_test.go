@@ -18,6 +18,19 @@ func TestSecurityRefusals(t *testing.T) {
 		{"holdfast", "--listen-client-urls=https://127.0.0.1:1", "there is no certificate for it"},
 		{"etcd", "--listen-client-urls=unixs://s --advertise-client-urls=unixs://s", "there is no certificate for it"},
 		{"holdfast", "--client-cert-auth", "--trusted-ca-file is not set"},
+		{"holdfast", "--peer-cert-file=c", "--peer-key-file is not set"},
+		{"holdfast", "--peer-key-file=k", "--peer-cert-file is not set"},
+		{"holdfast", "--peer-client-cert-file=c", "--peer-client-key-file is not set"},
+		{"etcd", "--peer-client-key-file=k", "--peer-client-cert-file is not set"},
+		{"etcd", "--listen-peer-urls=https://127.0.0.1:1", "--listen-peer-urls has https://127.0.0.1:1, but there is no certificate for it"},
+		{"holdfast", "--peer-client-cert-auth", "--peer-trusted-ca-file is not set"},
+		{"etcd", "--peer-cert-allowed-cn=a --peer-cert-allowed-hostname=b", "are both set"},
+		{"etcd", "--peer-auto-tls --peer-client-cert-auth", "nobody vouches for, but --peer-client-cert-auth asks"},
+		{"holdfast", "--peer-auto-tls --peer-trusted-ca-file=a", "but --peer-trusted-ca-file asks"},
+		{"holdfast", "--peer-auto-tls --peer-cert-allowed-cn=a", "but --peer-cert-allowed-cn asks"},
+		{"holdfast", "--peer-auto-tls --peer-cert-allowed-hostname=a", "but --peer-cert-allowed-hostname asks"},
+		{"holdfast", "--peer-auto-tls --peer-crl-file=a", "but --peer-crl-file asks"},
+		{"holdfast", "--peer-auto-tls --peer-client-cert-file=a --peer-client-key-file=b", "but --peer-client-cert-file asks"},
 		{"holdfast", "--tls-min-version=TLS1.3 --tls-max-version=TLS1.2", "which is older"},
 		{"holdfast", "--tls-min-version=TLS1.1", "must be TLS1.2 or TLS1.3"},
 		{"holdfast", "--tls-max-version=1.3", "must be TLS1.2 or TLS1.3"},
@@ -38,8 +51,19 @@ func TestSecurityRefusals(t *testing.T) {
 // What is accepted but does less than one may think gives a warning.
 func TestSecurityWarnings(t *testing.T) {
 	const certificate = "--cert-file=c --key-file=k --listen-client-urls=https://127.0.0.1:1 --advertise-client-urls=https://127.0.0.1:1"
+	const peer = "--peer-cert-file=c --peer-key-file=k --listen-peer-urls=https://127.0.0.1:2 --initial-advertise-peer-urls=https://127.0.0.1:2"
 	for _, c := range []struct{ program, args, want string }{
 		{"holdfast", certificate, ""},
+		{"holdfast", peer, ""},
+		{"holdfast", peer + " --peer-client-cert-auth --peer-trusted-ca-file=a --peer-crl-file=r --peer-cert-allowed-cn=n", ""},
+		{"holdfast", peer + " --peer-auto-tls", "--peer-auto-tls is ignored"},
+		{"holdfast", peer + " --peer-crl-file=r", "--peer-crl-file counts only for members that are called"},
+		{"holdfast", peer + " --peer-cert-allowed-cn=r", "--peer-cert-allowed-cn counts only for members that are called"},
+		{"holdfast", peer + " --peer-cert-allowed-hostname=r", "--peer-cert-allowed-hostname counts only for members that are called"},
+		{"etcd", peer + " --peer-client-cert-auth", "every member comes in that an authority trusted by this operating system"},
+		{"holdfast", "--peer-auto-tls", "any stranger"},
+		{"holdfast", "--peer-cert-file=c --peer-key-file=k", "http://localhost:2380 speak without TLS"},
+		{"holdfast", "--peer-trusted-ca-file=a", "http://localhost:2380 need no certificate"},
 		{"holdfast", certificate + " --client-cert-auth --trusted-ca-file=a --client-crl-file=r --client-cert-allowed-hostname=h", ""},
 		{"etcd", certificate + " --client-cert-auth", "an authority trusted by this operating system"},
 		{"holdfast", certificate + " --auto-tls", "--auto-tls is ignored"},
@@ -103,5 +127,30 @@ tls-min-version: TLS1.2
 	}
 	if _, _, err := Parse("etcd", []string{"--config-file=c.yml"}, nil, file("client-transport-security:\n")); err != nil {
 		t.Error(err)
+	}
+}
+
+// So do those between members.
+func TestFilePeerTransportSecurity(t *testing.T) {
+	const content = `
+listen-peer-urls: https://127.0.0.1:2
+initial-advertise-peer-urls: https://127.0.0.1:2
+peer-transport-security:
+  cert-file: c
+  key-file: k
+  client-cert-file: d
+  client-key-file: l
+  client-cert-auth: true
+  trusted-ca-file: a
+  auto-tls: false
+  allowed-cn: [m, o]
+  allowed-hostname:
+  skip-client-san-verification: true
+`
+	c, _ := mustParse(t, "etcd", []string{"--config-file=c.yml"}, nil, file(content))
+	if c.PeerCertFile != "c" || c.PeerKeyFile != "k" || c.PeerClientCertFile != "d" || c.PeerClientKeyFile != "l" || !c.PeerClientCertAuth ||
+		c.PeerTrustedCAFile != "a" || c.PeerAutoTLS || !c.PeerSkipClientSANVerification || !slices.Equal(c.PeerCertAllowedCNs, []string{"m", "o"}) ||
+		len(c.PeerCertAllowedHostnames) != 0 {
+		t.Errorf("%+v", c)
 	}
 }

@@ -267,7 +267,7 @@ var table = []Setting{
 	},
 	{
 		Name: "self-signed-cert-validity", Section: Security, Kind: Number, Default: "1", Min: 1, Max: 100,
-		Help:  "How many years a certificate made by --auto-tls is valid.",
+		Help:  "How many years a certificate made by --auto-tls or --peer-auto-tls is valid.",
 		field: func(c *Config) any { return &c.SelfSignedCertValidity },
 	},
 	{
@@ -279,6 +279,61 @@ var table = []Setting{
 		Name: "host-whitelist", Section: Security, Kind: TextList, Default: "*",
 		Help:  "The hosts that HTTP requests without TLS may name; * stands for all. It keeps pages out whose host name was made to lead here.",
 		field: func(c *Config) any { return &c.HostWhitelist },
+	},
+	{
+		Name: "peer-cert-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The certificate that other members see at https:// and unixs:// peer URLs, with the intermediate ones after it (PEM).",
+		field: func(c *Config) any { return &c.PeerCertFile },
+	},
+	{
+		Name: "peer-key-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The private key of --peer-cert-file (PEM).",
+		field: func(c *Config) any { return &c.PeerKeyFile },
+	},
+	{
+		Name: "peer-client-cert-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The certificate that this member shows when it calls another one (PEM). Without it that of --peer-cert-file is shown.",
+		field: func(c *Config) any { return &c.PeerClientCertFile },
+	},
+	{
+		Name: "peer-client-key-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The private key of --peer-client-cert-file (PEM).",
+		field: func(c *Config) any { return &c.PeerClientKeyFile },
+	},
+	{
+		Name: "peer-client-cert-auth", Section: Security, Kind: Bool, Default: "false",
+		Help:  "Demand a certificate of every member that calls.",
+		field: func(c *Config) any { return &c.PeerClientCertAuth },
+	},
+	{
+		Name: "peer-trusted-ca-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The authorities of members' certificates (PEM). As in etcd, members that call need a certificate as soon as this is set.",
+		field: func(c *Config) any { return &c.PeerTrustedCAFile },
+	},
+	{
+		Name: "peer-crl-file", Section: Security, Kind: Text, Default: "",
+		Help:  "The list of members' certificates that are revoked (PEM or DER).",
+		field: func(c *Config) any { return &c.PeerCRLFile },
+	},
+	{
+		Name: "peer-cert-allowed-cn", Section: Security, Kind: TextList, Default: "",
+		Help:  "Common names of which the certificate of every other member must have one.",
+		field: func(c *Config) any { return &c.PeerCertAllowedCNs },
+	},
+	{
+		Name: "peer-cert-allowed-hostname", Section: Security, Kind: TextList, Default: "",
+		Help:  "Host names or IP addresses of which the certificate of every other member must bear one.",
+		field: func(c *Config) any { return &c.PeerCertAllowedHostnames },
+	},
+	{
+		Name: "peer-auto-tls", Section: Security, Kind: Bool, Default: "false",
+		Help:  "Make a certificate for the peer URLs in the data directory, unless --peer-cert-file is given. What members say to each other is secret then, but none can be sure whom it talks to.",
+		field: func(c *Config) any { return &c.PeerAutoTLS },
+	},
+	{
+		Name: "peer-skip-client-san-verification", Section: Security, Kind: Bool, Default: "false",
+		Help:  "Take the certificate of a member that calls although it names hosts and IP addresses, and none that the call comes from.",
+		field: func(c *Config) any { return &c.PeerSkipClientSANVerification },
 	},
 	{
 		Name: "cipher-suites", Section: Security, Kind: TextList, Default: "",
