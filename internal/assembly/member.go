@@ -120,23 +120,22 @@ func (m *Member) open() error {
 			return fmt.Errorf("make a new member in %s: %w", c.DataDir, err)
 		}
 	}
+	if err := dir.RemoveStaleStores(); err != nil { // of snapshots that were not finished, or have replaced them
+		return err
+	}
 	id := dir.Identity()
-	m.db, err = store.Open(fs, dir.StoreDir(), id, store.Options{
-		BlockCacheBytes: c.BlockCacheBytes,
-		MemTableBytes:   m.o.Sizes.MemTableBytes,
-		Logf:            func(format string, args ...any) { m.o.Logger.Debug(fmt.Sprintf(format, args...)) },
-		OnFailure:       m.storeFailed,
-
-		ManualCompactions: m.o.ManualCompactions,
-	})
-	if err != nil {
+	if m.db, err = m.openStore(dir.StoreDir()); err != nil {
 		return advise(err)
 	}
 	applied, err := m.db.Applied()
 	if err != nil {
 		return advise(err)
 	}
-	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position}, wal.Options{
+	adopted, err := m.db.Adopted()
+	if err != nil {
+		return advise(err)
+	}
+	m.log, err = wal.Open(fs, dir.LogDir(), id, wal.Witness{Applied: applied.Position, Adopted: adopted}, wal.Options{
 		SegmentBytes: m.o.Sizes.SegmentBytes,
 		NoSync:       c.UnsafeNoFsync,
 		Logf:         warn,
@@ -144,12 +143,10 @@ func (m *Member) open() error {
 	if err != nil {
 		return advise(err)
 	}
-	kv, err := mvcc.Open(m.db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes, StepChanges: int(c.CompactionBatchLimit)})
-	if err != nil {
-		return err
+	if err := m.db.ForgetAdoption(); err != nil {
+		return advise(err)
 	}
-	m.state, err = machine.Open(m.db, kv, machine.Options{})
-	if err != nil {
+	if m.state, err = m.openMachine(m.db); err != nil {
 		return err
 	}
 	election := max(2, int(c.ElectionTimeout/c.HeartbeatInterval))
@@ -192,6 +189,9 @@ func (m *Member) open() error {
 		SweepPause:      c.CompactionSleepInterval,
 		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},
+		Stores:          &node.Stores{Dir: dir, Open: m.openBoth},
+		MaxSnapshots:    int(c.MaxSnapshotsSending),
+		SnapshotMaxAge:  c.SnapshotMaxAge,
 	})
 	m.node.Register(m.o.Registerer)
 	m.mu.Lock()
@@ -199,6 +199,41 @@ func (m *Member) open() error {
 	early := m.mu.storeErr
 	m.mu.Unlock()
 	return early
+}
+
+// openStore opens the store of this member that lies at path.
+func (m *Member) openStore(path string) (*store.DB, error) {
+	return store.Open(m.o.FS, path, m.dir.Identity(), store.Options{
+		BlockCacheBytes: m.config.BlockCacheBytes,
+		MemTableBytes:   m.o.Sizes.MemTableBytes,
+		Logf:            func(format string, args ...any) { m.o.Logger.Debug(fmt.Sprintf(format, args...)) },
+		OnFailure:       m.storeFailed,
+
+		ManualCompactions: m.o.ManualCompactions,
+	})
+}
+
+// openMachine opens the machine of a store.
+func (m *Member) openMachine(db *store.DB) (*machine.Machine, error) {
+	c := m.config
+	kv, err := mvcc.Open(db, mvcc.Options{RowCacheBytes: orOff(c.CacheBytes), AnswerBudgetBytes: c.AnswerBudgetBytes, StepChanges: int(c.CompactionBatchLimit)})
+	if err != nil {
+		return nil, err
+	}
+	return machine.Open(db, kv, machine.Options{})
+}
+
+// openBoth opens a store that was built of a snapshot, and its machine.
+func (m *Member) openBoth(path string) (*machine.Machine, error) {
+	db, err := m.openStore(path)
+	if err != nil {
+		return nil, err
+	}
+	state, err := m.openMachine(db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close(false))
+	}
+	return state, nil
 }
 
 // Start runs the node, and returns when it has applied all that its log knew as committed, or has failed, or ctx has

@@ -174,6 +174,12 @@ type Config struct {
 	AnswerBudgetBytes int64
 	// ViewMaxAge is how long one reader may hold a view of the store.
 	ViewMaxAge time.Duration
+	// SnapshotRateBytes is what the snapshots that are sent may take together, in bytes a second; 0 sets no limit.
+	SnapshotRateBytes int64
+	// SnapshotMaxAge is how long the sending of one snapshot may take.
+	SnapshotMaxAge time.Duration
+	// MaxSnapshotsSending is how many snapshots may be sent at a time, at least 1.
+	MaxSnapshotsSending uint64
 	// MinFreeBytes is the disk space below which writes that need space are refused; 0 switches the check off.
 	MinFreeBytes int64
 

@@ -478,6 +478,21 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.ViewMaxAge },
 	},
 	{
+		Name: "snapshot-rate-bytes", Section: Holdfast, Kind: Bytes, Default: "0", Own: true, Min: 0, Max: 1 << 40,
+		Help:  "Bytes a second that this member sends at most of snapshots, all together, to members that lag behind its log (0 sets no limit).",
+		field: func(c *Config) any { return &c.SnapshotRateBytes },
+	},
+	{
+		Name: "snapshot-max-age", Section: Holdfast, Kind: Duration, Default: "1h0m0s", Own: true, Min: int64(time.Second), Max: int64(7 * 24 * time.Hour),
+		Help:  "How long it may take to send a snapshot; while it is sent, it holds on to a state of the store, and the space of what was deleted since does not come back.",
+		field: func(c *Config) any { return &c.SnapshotMaxAge },
+	},
+	{
+		Name: "max-snapshots-sending", Section: Holdfast, Kind: Number, Default: "2", Own: true, Min: 1, Max: 64,
+		Help:  "To how many members this member sends snapshots at a time.",
+		field: func(c *Config) any { return &c.MaxSnapshotsSending },
+	},
+	{
 		Name: "min-free-bytes", Section: Holdfast, Kind: Bytes, Default: "256MiB", Own: true, Min: 0, Max: 1 << 46,
 		Help:  "Free disk space below which puts are refused, so that deletes and compactions still fit (0 switches the check off; a member whose disk is then full stops, and starts only once it has been given room).",
 		field: func(c *Config) any { return &c.MinFreeBytes },

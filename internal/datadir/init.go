@@ -116,6 +116,24 @@ func (d *Dir) SwitchStore(name string) error {
 	return nil
 }
 
+// RemoveStore removes a store directory that is not the current one. No reader may be using it.
+func (d *Dir) RemoveStore(name string) error {
+	d.mustBeMade()
+	d.mustBeWritable()
+	_, ok := storeNumber(name)
+	invariant.Check(ok && name != d.store, "the store directory %q is current, or none", name)
+	if err := d.fs.RemoveAll(d.join(name)); err != nil {
+		return fmt.Errorf("remove the old store %s: %w", d.join(name), err)
+	}
+	return d.sync()
+}
+
+// StoreName returns the name of the current store's directory. It must not be called on a fresh directory.
+func (d *Dir) StoreName() string {
+	d.mustBeMade()
+	return d.store
+}
+
 // RemoveStaleStores removes every store directory that is not current: one that was never finished, or one that a
 // switch left. No reader may be using them.
 func (d *Dir) RemoveStaleStores() error {

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"holdfast/internal/kind"
 	"holdfast/internal/machine"
 	"holdfast/internal/replica"
 )
@@ -14,9 +15,17 @@ import (
 type applier struct {
 	box  mailbox[replica.Work]
 	busy atomic.Int64 // nanoseconds spent applying, in all
+
+	park       chan parking
+	handed     kind.Index  // of the last entry that was handed over; read by who has parked the applier
+	discarding atomic.Bool // see Node.SetDiscarding
 }
 
-func (a *applier) init() { a.box = newMailbox[replica.Work]() }
+func (a *applier) init(applied kind.Index) {
+	a.box = newMailbox[replica.Work]()
+	a.park = make(chan parking)
+	a.handed = applied
+}
 
 func (n *Node) runApplier() {
 	var work []replica.Work
@@ -50,19 +59,27 @@ func (n *Node) runApplier() {
 			}
 		}
 	}
+	var parked *parking
 	for {
 		work = n.applier.box.take(work)
 		if len(work) > 0 {
 			started := n.now()
 			marked = started
-			if err := n.Replica.ApplyWork(work, n.Boot, deliver); err != nil {
-				n.Fail(err)
-				return
+			if !n.applier.discarding.Load() {
+				if err := n.Replica.ApplyWork(work, n.Boot, deliver); err != nil {
+					n.Fail(err)
+					return
+				}
 			}
+			n.applier.handed = replica.Last(work)
 			mark()
 			n.Metrics.Commit.Observe((marked - started).Seconds())
 			n.loop.put(work...)
 			continue
+		}
+		if parked != nil {
+			n.rest(*parked)
+			parked = nil
 		}
 		select {
 		case <-n.stop:
@@ -70,6 +87,8 @@ func (n *Node) runApplier() {
 		case <-n.failed:
 			return
 		case <-n.applier.box.wake:
+		case p := <-n.applier.park:
+			parked = &p // when what was handed over before is done
 		}
 	}
 }

@@ -79,6 +79,10 @@ func (l *loopState) receive(m transport.Message) error {
 // post puts messages of raft's into the outgoing ones.
 func (l *loopState) post(ms []*raftpb.Message) {
 	for _, m := range ms {
+		if m.GetType() == raftpb.MsgSnap {
+			l.snapshots.wanted.put(m)
+			continue
+		}
 		l.outgoing = append(l.outgoing, transport.Message{
 			From: l.Identity.Member, To: kind.MemberID(m.GetTo()), Kind: transport.KindRaft, Raft: m})
 	}

@@ -24,6 +24,7 @@ func (n *Node) runKeeper() {
 	}
 	moved := n.now() // when the durable index last moved, or nothing was above it
 	var flushing <-chan struct{}
+	db := n.DB()
 	n.space.look(n)
 	for {
 		select {
@@ -36,6 +37,9 @@ func (n *Node) runKeeper() {
 		case <-ticker.C():
 		}
 		n.space.look(n)
+		if current := n.DB(); current != db {
+			db, flushing = current, nil // a flush of the store before concerns nobody any more
+		}
 		now, err := n.DB().Durable()
 		if err != nil {
 			n.Fail(fmt.Errorf("read the applied index that the store has flushed: %w", err))
@@ -45,6 +49,9 @@ func (n *Node) runKeeper() {
 		if now.Index > durable.Index {
 			durable, moved = now, n.now()
 			n.writer.truncate.put(durable.Index) // N3
+		}
+		if now.Index < durable.Index { // a store that was fetched anew stands lower, and the log still holds what is behind it
+			durable, moved = now, n.now()
 		}
 		if applied == durable.Index {
 			moved = n.now()

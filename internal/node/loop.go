@@ -62,6 +62,8 @@ type loopState struct {
 	elected  time.Duration // when a leader became known last; 0 before
 	failing  bool          // nothing is appended or applied any more
 
+	adopting kind.Position // of the last snapshot that raft has taken
+
 	leave   time.Duration // when the member stops because it was removed; 0 if it was not
 	leaving error         // and why
 }
@@ -317,6 +319,9 @@ func (l *loopState) dispatch() error {
 		switch w := w.(type) {
 		case *replica.Append:
 			l.appending++
+			if at := w.Snapshot.GetMetadata(); at != nil {
+				l.adopting = kind.Position{Index: kind.Index(at.GetIndex()), Term: kind.Term(at.GetTerm())}
+			}
 			l.writer.box.put(w)
 		case *replica.Apply:
 			l.applier.box.put(w)

@@ -21,6 +21,7 @@ type Metrics struct {
 	readsFailed     prometheus.Counter
 	readsSlow       prometheus.Counter
 	leaseMetrics
+	snapshotMetrics
 }
 
 // NewMetrics makes the figures and registers them with r.
@@ -54,6 +55,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.readsSlow = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "etcd_server_slow_read_indexes_total", Help: "Attempts to learn a read index that brought nothing and were made again."})
 	m.leaseMetrics = newLeaseMetrics(r)
+	m.snapshotMetrics = newSnapshotMetrics(r)
 	r.MustRegister(m.LogSync, m.Commit, m.ProposalsFailed, m.hasLeader, m.isLeader, m.leaderChanges, m.committed, m.appliedIndex,
 		m.isLearner, m.heartbeatsLost, m.readsFailed, m.readsSlow)
 	return m
@@ -66,6 +68,7 @@ func (n *Node) Register(r prometheus.Registerer) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("etcd_server_proposals_pending", "Commands of this member that are undecided.", func() float64 { return float64(n.queue.pending()) })
+	gauge("holdfast_snapshots_sending", "Members to which a snapshot is on its way.", func() float64 { return float64(n.Sending()) })
 	gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store on disk.", func() float64 { return float64(n.DB().Usage()) })
 	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the live keys and values.", func() float64 { return float64(n.applied.Load().LiveBytes) })
 	gauge("etcd_debugging_mvcc_current_revision", "The revision of the store.", func() float64 { return float64(n.applied.Load().Revision) })

@@ -8,8 +8,8 @@
 //	applier  the machine: applies what is queued, wakes the callers
 //	keeper   the disk: flushes the store so that the log can be cut, watches free space
 //
-// Two more work ahead and behind: the preparer makes the log's next segment, the sweeper deletes compacted versions
-// in small steps. They meet in queues that are bounded by what the proposal queue lets in and by raft's limits.
+// Three more work ahead and behind: the preparer makes the log's next segment, the sweeper deletes compacted versions
+// in small steps, stores sends snapshots and removes stores that were replaced. They meet in queues that are bounded by what the proposal queue lets in and by raft's limits.
 //
 // Invariants:
 //
@@ -19,6 +19,8 @@
 //	N4  After a failure of the log or the store nothing more is acknowledged: the node stops by itself and
 //	    Failed says why (I4).
 //	N5  When Run has returned, every goroutine it started is gone and every caller has been answered.
+//	N6  A snapshot takes the place of the store in steps that are each durable before the next; a start finishes or
+//	    forgets what was interrupted. Who reads the store that was replaced reads on.
 package node
 
 import (
@@ -78,6 +80,10 @@ type Config struct {
 	SlowApply  time.Duration // a batch whose application takes longer is logged; 0 means never
 
 	Watch watch.Options // of the hub of watchers
+
+	Stores         *Stores       // where snapshots of other members become stores; nil refuses them
+	MaxSnapshots   int           // that may be sent at a time; 0 means 2
+	SnapshotMaxAge time.Duration // how long the view of one that is sent may live; 0 means for ever
 }
 
 func (c *Config) setDefaults() {
@@ -88,6 +94,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushInterval, 5*time.Minute)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
 	setDefault(&c.MaxLearners, 1)
+	setDefault(&c.MaxSnapshots, 2)
 	if c.Transport == nil {
 		c.Transport = alone{}
 	}
@@ -120,6 +127,9 @@ type Node struct {
 	sweeper sweeper
 	space   space
 
+	stores    stores
+	snapshots snapshots
+
 	status  atomic.Pointer[Status]
 	applied atomic.Pointer[store.Applied]
 	leading atomic.Pointer[leading]
@@ -149,7 +159,9 @@ func New(c Config) *Node {
 	n.changed.Store(&changed)
 	n.tokens.init()
 	n.writer.init()
-	n.applier.init()
+	n.applier.init(n.Replica.Machine().Applied().Index)
+	n.stores.closing = newMailbox[*retired]()
+	n.snapshots.init()
 	n.hub = watch.New(n.KV(), c.Watch)
 	n.sweeper.init(n.KV().Compacted())
 	applied := n.Replica.Machine().State()
@@ -185,6 +197,7 @@ func (n *Node) Run(ctx context.Context) error {
 		"keeper":   n.runKeeper,
 		"sweeper":  n.runSweeper,
 		"preparer": n.runPreparer,
+		"stores":   n.runStores,
 		"watchers": func() { n.runWatchers(running) },
 	} {
 		group.Go(func() {

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"go.uber.org/zap"
 
 	"holdfast/internal/kind"
+	"holdfast/internal/store"
 )
 
 // sweeper deletes what compactions have made invisible, in small steps with pauses, beside everything else.
@@ -46,6 +48,17 @@ func (s *sweeper) compacted(revision kind.Revision) {
 	}
 }
 
+// replaced starts anew with another store, which may have deleted less than the one before.
+func (s *sweeper) replaced(compacted, deleted kind.Revision) {
+	s.mu.Lock()
+	s.mu.goal, s.mu.swept = compacted, deleted
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
 func (n *Node) runSweeper() {
 	pause := n.Clock.NewTimer(0)
 	defer pause.Stop()
@@ -63,6 +76,9 @@ func (n *Node) runSweeper() {
 		n.sweeper.mu.Unlock()
 		for {
 			done, err := n.KV().CompactStep()
+			if errors.Is(err, store.ErrReplaced) {
+				continue
+			}
 			if err != nil {
 				n.Fail(fmt.Errorf("delete compacted versions: %w", err))
 				return

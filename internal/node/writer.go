@@ -18,6 +18,7 @@ type writer struct {
 	truncate mailbox[kind.Index] // the log may be cut through these
 	prepare  chan struct{}       // holds a token while a spare segment is wanted
 	spares   mailbox[string]     // the preparer's answers: the file that it has made, or "" if it could not
+	fetched  mailbox[*incoming]  // snapshots that this member has asked for
 
 	began atomic.Int64 // when the write under way began, in the node's time; 0 when there is none
 
@@ -31,6 +32,7 @@ func (w *writer) init() {
 	w.truncate = newMailbox[kind.Index]()
 	w.prepare = make(chan struct{}, 1)
 	w.spares = newMailbox[string]()
+	w.fetched = newMailbox[*incoming]()
 }
 
 func (n *Node) runWriter() {
@@ -40,27 +42,15 @@ func (n *Node) runWriter() {
 	var appends []*replica.Append
 	var cuts []kind.Index
 	var spares []string
-	var finished []replica.Work
 	busy := true
 	for {
 		appends = n.writer.box.take(appends)
 		if len(appends) > 0 {
 			busy = true
-			n.writer.began.Store(max(1, int64(n.now())))
-			synced, err := n.Replica.WriteLog(appends, n.now)
-			n.writer.began.Store(0)
-			if err != nil {
-				n.Fail(err)
+			if err := n.writeLog(appends); err != nil {
+				n.failUnlessStopping(err)
 				return
 			}
-			if synced > 0 {
-				n.Metrics.LogSync.Observe(synced.Seconds())
-			}
-			finished = finished[:0]
-			for _, a := range appends {
-				finished = append(finished, a)
-			}
-			n.loop.put(finished...)
 			log.Evict(n.applied.Load().Position.Index)
 			n.wantSpare()
 		}
@@ -77,8 +67,17 @@ func (n *Node) runWriter() {
 		}
 		cuts = n.writer.truncate.take(cuts)
 		for _, through := range cuts {
+			if n.refetching() {
+				continue // a later cut takes it with it
+			}
 			if err := log.Truncate(through); err != nil {
 				n.Fail(err)
+				return
+			}
+		}
+		for _, in := range n.writer.fetched.take(nil) {
+			if err := n.adoptRefetched(in); err != nil {
+				n.failUnlessStopping(err)
 				return
 			}
 		}
@@ -93,6 +92,7 @@ func (n *Node) runWriter() {
 		case <-n.writer.box.wake:
 		case <-n.writer.truncate.wake:
 		case <-n.writer.spares.wake:
+		case <-n.writer.fetched.wake:
 		case <-ticker.C():
 			if busy {
 				busy = false // idle only if nothing comes until the next tick

@@ -54,6 +54,7 @@ type Config struct {
 type Replica struct {
 	id      kind.MemberID
 	raw     *raft.RawNode
+	storage *storage
 	log     *wal.Log
 	machine atomic.Pointer[machine.Machine]
 	logger  raft.Logger
@@ -63,6 +64,8 @@ type Replica struct {
 	state   State
 	lone    bool      // there is one voter, whoever it is
 	durable hardState // what the last append that was handed out made, or makes, durable
+
+	adopted kind.Index // up to here the machine had come when it was adopted; of the applier
 }
 
 // hardState is the part of raft's hard state that others rely on.
@@ -91,7 +94,7 @@ func Open(c Config) (*Replica, error) {
 		return nil, err
 	}
 	confState := c.Machine.ConfState()
-	s := &storage{log: c.Log, hard: initialHardState(c.Log.HardState(), applied), confState: confState}
+	s := &storage{log: c.Log, hard: initialHardState(c.Log.HardState(), applied), confState: confState, applied: applied}
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID:                        uint64(c.Member),
 		ElectionTick:              c.ElectionTicks,
@@ -113,7 +116,7 @@ func Open(c Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	r := &Replica{id: c.Member, raw: raw, log: c.Log, logger: c.Logger,
+	r := &Replica{id: c.Member, raw: raw, storage: s, log: c.Log, logger: c.Logger,
 		durable: hardState{s.hard.GetTerm(), s.hard.GetVote()}}
 	r.machine.Store(c.Machine)
 	r.configured(confState)
@@ -205,7 +208,7 @@ func (r *Replica) accept(ready raft.Ready) {
 	for _, m := range ready.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
-			a := &Append{Entries: m.GetEntries(), responses: m.GetResponses(), Sync: len(m.GetEntries()) > 0}
+			a := &Append{Snapshot: m.GetSnapshot(), Entries: m.GetEntries(), responses: m.GetResponses(), Sync: len(m.GetEntries()) > 0}
 			if m.Term != nil || m.Vote != nil || m.Commit != nil {
 				a.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
 				// A commit is no promise: an answer that stands behind one only has to wait for the appends before it, and
@@ -213,6 +216,10 @@ func (r *Replica) accept(ready raft.Ready) {
 				if now := (hardState{m.GetTerm(), m.GetVote()}); now != r.durable {
 					r.durable, a.Sync = now, true
 				}
+			}
+			if a.Snapshot != nil {
+				a.Sync = true
+				r.configured(a.Snapshot.GetMetadata().GetConfState())
 			}
 			r.work = append(r.work, a)
 		case raft.LocalApplyThread:
@@ -274,10 +281,15 @@ func (r *Replica) Done(w Work) error {
 	switch w := w.(type) {
 	case *Append:
 		responses = w.responses
+		if at := w.Snapshot.GetMetadata(); at != nil {
+			r.storage.took(kind.Position{Index: kind.Index(at.GetIndex()), Term: kind.Term(at.GetTerm())}, at.GetConfState())
+		}
 	case *Apply:
 		responses = w.responses
+		r.storage.took(position(w.Entries[len(w.Entries)-1]), nil)
 	case *Configure:
 		responses = w.responses
+		r.storage.took(position(w.Entry), w.ConfState)
 	}
 	var out []*raftpb.Message
 	for _, m := range responses {

@@ -18,7 +18,8 @@ var errUnknownFields = errors.New("it has fields that this version does not know
 type storage struct {
 	log       *wal.Log
 	hard      *raftpb.HardState
-	confState *raftpb.ConfState
+	confState *raftpb.ConfState // as of applied
+	applied   kind.Position     // what the owner has handed back as applied
 }
 
 func (s *storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
@@ -37,9 +38,25 @@ func (s *storage) Term(i uint64) (uint64, error) {
 func (s *storage) FirstIndex() (uint64, error) { return uint64(s.log.FirstIndex()), nil }
 func (s *storage) LastIndex() (uint64, error)  { return uint64(s.log.LastIndex()), nil }
 
-// Snapshot says that there is none to send at the moment: raft asks again when a follower still needs one.
+// Snapshot says where a snapshot would stand that is taken now. Whoever sends it takes the view and says where that
+// stands, which is there or later. Before anything is applied there is nothing to send, and raft asks again.
 func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	if s.applied.Index == 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+		ConfState: s.confState,
+		Index:     new(uint64(s.applied.Index)),
+		Term:      new(uint64(s.applied.Term)),
+	}}, nil
+}
+
+// took notes what is applied; confState is nil if it did not change.
+func (s *storage) took(at kind.Position, confState *raftpb.ConfState) {
+	s.applied = at
+	if confState != nil {
+		s.confState = confState
+	}
 }
 
 // initialHardState is the log's hard state with its commit raised to the applied index: the commit is written

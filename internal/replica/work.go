@@ -16,7 +16,11 @@ type Work interface{ work() }
 
 // Append is to be written to the log. Its responses, inside, are released by Done; they are promises, so Done
 // must come after a sync if Sync says so. One sync may serve all the appends before it.
+//
+// An append with a Snapshot begins with its adoption, which is not WriteLog's: when all appends and all applies before it
+// are done, the store that was built of the snapshot becomes current (Adopt), and the log is reset to begin after it.
 type Append struct {
+	Snapshot  *raftpb.Snapshot // nil in most; its Metadata alone
 	Entries   []*raftpb.Entry
 	HardState *raftpb.HardState // nil when unchanged
 	Sync      bool              // someone relies on it: a changed commit, and an answer alone, do without (I1)
@@ -46,6 +50,15 @@ func (*Append) work()    {}
 func (*Apply) work()     {}
 func (*Configure) work() {}
 func (*Send) work()      {}
+
+// Last returns the index of the last entry in work of the applier, which must not be empty.
+func Last(work []Work) kind.Index {
+	if c, ok := work[len(work)-1].(*Configure); ok {
+		return position(c.Entry).Index
+	}
+	entries := work[len(work)-1].(*Apply).Entries
+	return position(entries[len(entries)-1]).Index
+}
 
 // Read is the answer to a ReadIndex: the state at Index, or any later one, satisfies every read that waited
 // under Context.
@@ -100,6 +113,9 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 		switch w := w.(type) {
 		case *Apply:
 			for _, e := range w.Entries {
+				if kind.Index(e.GetIndex()) <= r.adopted {
+					continue
+				}
 				if p == nil {
 					p = r.Machine().Begin(local)
 				}
@@ -115,6 +131,9 @@ func (r *Replica) ApplyWork(work []Work, boot uint64, deliver func(*machine.Pend
 		case *Configure:
 			if err := flush(); err != nil {
 				return err
+			}
+			if kind.Index(w.Entry.GetIndex()) <= r.adopted {
+				continue
 			}
 			p = r.Machine().Begin(local)
 			if err := p.Configure(position(w.Entry), w.ConfState, w.context); err != nil {

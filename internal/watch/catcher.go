@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/kind"
 	"holdfast/internal/mvcc"
+	"holdfast/internal/store"
 )
 
 // catcher serves the lagging watchers. It sweeps over the revisions from low to high and begins again at the lowest: a
@@ -271,11 +272,20 @@ const smallChunk = 16 << 10
 // fromHistory reads what is wanted from start on. to is 0 if that was compacted; then those who wanted it are gone.
 func (c *catcher) fromHistory(ctx context.Context, start kind.Revision, read *chunk) (places []place, to kind.Revision, err error) {
 	h := c.hub
-	view, err := h.kv.View()
+	h.mu.Lock()
+	kv := h.mu.kv
+	h.mu.Unlock()
+	view, err := kv.View()
+	if errors.Is(err, store.ErrReplaced) {
+		return nil, 0, nil // Rebase has given the hub another one
+	}
 	if err != nil {
 		return nil, 0, err
 	}
 	defer view.Close()
+	if start > view.Revision() {
+		return nil, 0, nil // a store that stands lower has taken the place of the one before
+	}
 	size := h.o.ChunkBytes
 	if h.counts.private.Load() > h.o.HistoryBytes {
 		size = min(size, smallChunk)

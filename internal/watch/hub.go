@@ -59,14 +59,14 @@ func setDefault[T comparable](value *T, otherwise T) {
 // Hub hands the changes of a store to all who watch. Its methods may be called from any goroutine; Publish belongs to
 // the applier, Run to one goroutine.
 type Hub struct {
-	kv *mvcc.Store
-	o  Options
+	o Options
 
 	counts counts
 	hungry chan struct{} // the catcher has something to do
 
 	mu struct {
 		sync.Mutex
+		kv       *mvcc.Store   // the current store of the keys
 		rev      kind.Revision // of the last published batch
 		ring     ring
 		live     index
@@ -105,7 +105,8 @@ type Counts struct {
 // New returns the hub of a store, at its published revision. Nothing may be published before Publish is told of it.
 func New(kv *mvcc.Store, o Options) *Hub {
 	o.setDefaults()
-	h := &Hub{kv: kv, o: o, hungry: make(chan struct{}, 1)}
+	h := &Hub{o: o, hungry: make(chan struct{}, 1)}
+	h.mu.kv = kv
 	h.mu.rev = kv.Revision()
 	h.mu.ring.limit = o.RingBytes
 	h.mu.ring.reset(h.mu.rev + 1)
@@ -160,6 +161,24 @@ func (h *Hub) Publish(c mvcc.Changes) {
 	if fallen {
 		h.wakeCatcher()
 	}
+}
+
+// Rebase makes kv the store that the hub belongs to, because a snapshot has taken the place of the one before. It
+// belongs to the applier, as Publish does. Whatever lies between the hub's revision and that of kv was not seen here, so
+// every live watcher lags, and finds it in the history of kv, or that it was compacted. If kv stands below the hub's
+// revision, because what was there before was not the cluster's state, watchers go on at what comes next.
+func (h *Hub) Rebase(kv *mvcc.Store) {
+	h.mu.Lock()
+	h.mu.kv = kv
+	switch rev := kv.Revision(); {
+	case rev > h.mu.rev:
+		h.skip(h.mu.rev+1, rev)
+	case rev < h.mu.rev:
+		h.mu.rev = rev
+		h.mu.ring.reset(rev + 1)
+	}
+	h.mu.Unlock()
+	h.wakeCatcher()
 }
 
 func (h *Hub) wakeCatcher() {

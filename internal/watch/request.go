@@ -103,7 +103,7 @@ func (h *Hub) forget(w *Watcher) {
 
 // current returns the revision that a header shows, under the hub's lock. It may be ahead of the hub by a batch that is
 // published this moment, so that a header is never behind what the client has read before.
-func (h *Hub) current() kind.Revision { return max(h.mu.rev, h.kv.Revision()) }
+func (h *Hub) current() kind.Revision { return max(h.mu.rev, h.mu.kv.Revision()) }
 
 // Watch makes a watcher, and puts into the queue that it was created or why it was not.
 func (s *Stream) Watch(r Request) {
@@ -174,7 +174,7 @@ func (s *Stream) enter(r *Request) *Watcher {
 // begin puts a new watcher where it belongs, and reports whether the catcher has to do with it.
 func (h *Hub) begin(w *Watcher, rev kind.Revision) (lags bool) {
 	s := w.stream
-	switch compacted := h.kv.Compacted(); {
+	switch compacted := h.mu.kv.Compacted(); {
 	case w.start == 0:
 		w.next = rev + 1
 	case w.start > h.mu.rev:
