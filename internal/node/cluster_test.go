@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -418,5 +417,3 @@ func TestCluster(t *testing.T) {
 		})
 	}
 }
-
-var _ = errors.Is
