@@ -115,8 +115,7 @@ func (s *Server) stream(m *method, h grpc.StreamHandler) grpc.StreamHandler {
 		if err != nil {
 			return err
 		}
-		defer end()
-		return h(srv, &countedStream{ServerStream: stream, counts: &m.counts})
+		return s.whileLed(m, h, srv, &countedStream{ServerStream: stream, counts: &m.counts}, end)
 	}
 }
 
@@ -159,8 +158,7 @@ func (s *Server) admit(ctx context.Context, m *method, versions *clientVersions)
 		return rpctypes.ErrGRPCInvalidClientAPIVersion
 	}
 	versions.add(version)
-	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	if len(v) > 0 && v[0] == rpctypes.MetadataHasLeader && where.Leader == 0 {
+	if where.Leader == 0 && wantsLeader(ctx) {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	return s.enter(ctx, m)

@@ -79,6 +79,7 @@ var refusals = []struct {
 	{node.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{node.ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
 	{node.ErrUnhealthy, rpctypes.ErrGRPCUnhealthy},
+	{node.ErrBadLeaderTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
 	{node.ErrTimeout, rpctypes.ErrGRPCTimeout},
 	{node.ErrTimeoutLeaderLoss, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{node.ErrTimeoutConnLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},

@@ -30,7 +30,8 @@ type fakeNode struct {
 	machine *machine.Machine
 	hub     *watch.Hub
 	propose func(ctx context.Context, c command.Command) (machine.Reply, error)
-	members []member.Member
+	members []member.Member // what Members says; nil for the machine's
+	follows bool            // another member leads
 
 	mu struct {
 		sync.Mutex
@@ -39,6 +40,7 @@ type fakeNode struct {
 		readIndex error
 		space     error
 		reads     int // calls of ReadIndex
+		activity  member.Activity
 	}
 }
 
@@ -92,6 +94,9 @@ func (f *fakeNode) Members(ctx context.Context, linearizable bool) ([]member.Mem
 		if err := f.ReadIndex(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if f.members == nil {
+		return f.machine.Members(), nil
 	}
 	return f.members, nil
 }

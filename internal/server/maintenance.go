@@ -2,14 +2,18 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"holdfast/internal/command"
 	"holdfast/internal/kind"
+	"holdfast/internal/node"
 )
 
 // defaultQuotaBytes is what etcd reports as its quota when none is set.
@@ -23,18 +27,18 @@ type maintenanceServer struct {
 
 // Status reports where this member stands. It asks nobody else.
 func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
-	status := m.s.node.Status()
+	where := m.s.node.Status()
 	disk, live := m.s.node.Sizes()
 	response := &pb.StatusResponse{
-		Header:           m.s.header.message(m.s.node.KV().Revision(), status.Term),
+		Header:           m.s.header.message(m.s.node.KV().Revision(), where.Term),
 		Version:          EtcdVersion,
 		DbSize:           max(disk, live), // what is live may not have reached the disk yet
 		DbSizeInUse:      live,
-		Leader:           uint64(status.Leader),
-		RaftIndex:        uint64(status.Index),
-		RaftTerm:         uint64(status.Term),
-		RaftAppliedIndex: uint64(status.Applied),
-		IsLearner:        status.Learner,
+		Leader:           uint64(where.Leader),
+		RaftIndex:        uint64(where.Index),
+		RaftTerm:         uint64(where.Term),
+		RaftAppliedIndex: uint64(where.Applied),
+		IsLearner:        where.Learner,
 		StorageVersion:   StorageVersion,
 		DbSizeQuota:      m.s.o.QuotaBytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
@@ -42,7 +46,7 @@ func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 	if response.DbSizeQuota == 0 {
 		response.DbSizeQuota = defaultQuotaBytes
 	}
-	if status.Leader == 0 {
+	if where.Leader == 0 {
 		response.Errors = append(response.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}
 	for _, a := range m.s.node.Alarms() {
@@ -89,6 +93,19 @@ func (m *maintenanceServer) changeAlarm(ctx context.Context, r *pb.AlarmRequest)
 	}
 	response.Header = m.s.header.message(reply.Revision, m.s.node.Status().Term)
 	return response, nil
+}
+
+// MoveLeader has this member hand leadership over, and answers, without a header, when it has.
+func (m *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	err := m.s.node.TransferLeadership(ctx, kind.MemberID(r.TargetID))
+	switch {
+	case errors.Is(err, node.ErrTimeoutLeaderTransfer):
+		// etcd's text has no code, and the client library does not know it.
+		return nil, status.Error(codes.Unknown, "etcdserver: "+node.ErrTimeoutLeaderTransfer.Error())
+	case err != nil:
+		return nil, toStatus(err)
+	}
+	return &pb.MoveLeaderResponse{}, nil
 }
 
 // Defragment does nothing and is done at once: space comes back by itself.

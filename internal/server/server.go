@@ -79,6 +79,14 @@ type Node interface {
 	Space() error
 	// Members lists the members, after a read index if linearizable.
 	Members(ctx context.Context, linearizable bool) ([]member.Member, error)
+	// NewMemberID returns an id for a member that is to be added.
+	NewMemberID(peerURLs []string) kind.MemberID
+	// ChangeMembers changes the membership; the body of the reply has the fields of a MemberListResponse. The refusals
+	// of package member come as errors, the others are those of Propose.
+	ChangeMembers(ctx context.Context, change command.MemberChange) (machine.Reply, error)
+	// TransferLeadership hands leadership over and returns when to leads: node.ErrNotLeader, ErrBadLeaderTransferee and
+	// ErrTimeoutLeaderTransfer.
+	TransferLeadership(ctx context.Context, to kind.MemberID) error
 	// WaitCompacted returns when this member has deleted what the compaction at revision made unneeded.
 	WaitCompacted(ctx context.Context, revision kind.Revision) error
 }

@@ -36,7 +36,13 @@ var learnerMethods = []string{
 // Unimplemented.
 var served = []string{
 	"/etcdserverpb.Cluster/MemberList",
+	"/etcdserverpb.Cluster/MemberAdd",
+	"/etcdserverpb.Cluster/MemberRemove",
+	"/etcdserverpb.Cluster/MemberUpdate",
+	"/etcdserverpb.Cluster/MemberPromote",
+	"/etcdserverpb.Maintenance/MoveLeader",
 	"/etcdserverpb.Maintenance/Alarm",
+	"/etcdserverpb.Maintenance/Snapshot",
 	"/etcdserverpb.Maintenance/Status",
 	"/etcdserverpb.Maintenance/Defragment",
 	"/etcdserverpb.Maintenance/Hash",

@@ -11,7 +11,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -182,39 +181,4 @@ func (s *Server) authoriseWatch(ctx context.Context, iv command.Interval) error 
 		return toStatus(err)
 	}
 	return rpctypes.ErrGRPCPermissionDenied
-}
-
-// leaderWatch notices that the leader is lost, for a stream whose client wants to know.
-type leaderWatch struct {
-	tick    <-chan time.Time
-	ticker  *time.Ticker
-	missing int
-}
-
-// leaderMissing is after how many election timeouts without a leader a stream ends, as in etcd.
-const leaderMissing = 3
-
-func (s *Server) watchLeader(ctx context.Context) *leaderWatch {
-	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	if len(v) == 0 || v[0] != rpctypes.MetadataHasLeader {
-		return &leaderWatch{}
-	}
-	t := time.NewTicker(s.o.ElectionTimeout)
-	return &leaderWatch{tick: t.C, ticker: t}
-}
-
-// lost is asked at each tick.
-func (l *leaderWatch) lost(s *Server) bool {
-	if s.node.Status().Leader != 0 {
-		l.missing = 0
-		return false
-	}
-	l.missing++
-	return l.missing >= leaderMissing
-}
-
-func (l *leaderWatch) stop() {
-	if l.ticker != nil {
-		l.ticker.Stop()
-	}
 }
