@@ -9,6 +9,7 @@
 //	INITIALISING   only while the directory is being made: what to remove if that is not finished
 //	log/           the Raft log (package wal)
 //	store-N/       a store (package store); N grows, one of them is current
+//	scratch/       files of a moment, such as a snapshot for a client; removed when the directory is opened
 //	*.tmp          FORMAT, STORE or INITIALISING about to be renamed; removed when the directory is opened
 //
 // FORMAT, STORE and INITIALISING are text, so that a person can read them. Each is written whole to a temporary
@@ -61,12 +62,13 @@ import (
 const FormatVersion = 1
 
 const (
-	lockName   = "LOCK"
-	formatName = "FORMAT"
-	storeName  = "STORE"
-	markerName = "INITIALISING"
-	logName    = "log"
-	tmpSuffix  = ".tmp"
+	lockName    = "LOCK"
+	formatName  = "FORMAT"
+	storeName   = "STORE"
+	markerName  = "INITIALISING"
+	logName     = "log"
+	scratchName = "scratch"
+	tmpSuffix   = ".tmp"
 )
 
 // Options say how a directory is opened.
@@ -118,6 +120,10 @@ func (d *Dir) Name() string {
 
 // LogDir returns the path of the log's directory.
 func (d *Dir) LogDir() string { return d.join(logName) }
+
+// ScratchDir returns the path of the directory for files of a moment. Whoever uses it makes it and removes it; what a crash
+// leaves is removed when the directory is opened.
+func (d *Dir) ScratchDir() string { return d.join(scratchName) }
 
 // StoreDir returns the path of the current store's directory. It must not be called on a fresh directory.
 func (d *Dir) StoreDir() string {

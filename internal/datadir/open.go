@@ -201,6 +201,11 @@ func isTemporary(name string) bool {
 
 func (d *Dir) removeTemporary(names []string) error {
 	for _, name := range names {
+		if name == scratchName && !d.options.ReadOnly {
+			if err := d.fs.RemoveAll(d.join(name)); err != nil {
+				return fmt.Errorf("remove %s: %w", d.join(name), err)
+			}
+		}
 		if !isTemporary(name) || d.options.ReadOnly {
 			continue
 		}
@@ -213,7 +218,7 @@ func (d *Dir) removeTemporary(names []string) error {
 
 // warnOfForeign names what is not of the layout. The directory lost+found belongs to file systems.
 func (d *Dir) warnOfForeign(names []string) {
-	own := []string{lockName, formatName, storeName, markerName, logName, "lost+found"}
+	own := []string{lockName, formatName, storeName, markerName, logName, scratchName, "lost+found"}
 	for _, name := range names {
 		if !slices.Contains(own, name) && !isStoreName(name) && !isTemporary(name) {
 			d.warn("The data directory %s holds %s, which is not Holdfast's; it is left alone.", d.path, name)

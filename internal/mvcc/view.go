@@ -192,3 +192,7 @@ func (r viewReader) Each(iv command.Interval, visit func(Row) bool) {
 }
 
 func (r viewReader) Range(q command.Range) (Answer, error) { return r.view.Range(r.ctx, q) }
+
+// Pinned returns what v pins of the whole store, so that other families can be read out of the same moment. It is the
+// View's to close.
+func (v *View) Pinned() pebble.Reader { return v.snapshot }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"syscall"
 	"time"
@@ -47,6 +48,9 @@ type Options struct {
 	ClientCertAuth bool   // the name in a verified certificate of a client says who it is
 
 	GRPC []grpc.ServerOption // further options of the gRPC server
+
+	// Snapshot makes a snapshot of the store in etcd's format; nil if that cannot be done here.
+	Snapshot func(context.Context) (SnapshotFile, error)
 
 	Hosts    []string                        // that HTTP requests without TLS may name; none, or "*", stands for all
 	Profiles bool                            // serve Go's profiles under /debug/pprof/
