@@ -48,7 +48,9 @@ func (t *Transport) newPeer(id kind.MemberID, urls []string, guest bool) *peer {
 	p.ctx, p.cancel = context.WithCancel(t.ctx)
 	p.mu.urls, p.mu.guest = slices.Clone(urls), guest
 	p.mu.unseen = time.Now()
-	p.metrics.known.Set(1)
+	if !guest {
+		p.metrics.known.Set(1)
+	}
 	p.metrics.active.Set(0)
 	p.urgent = newMessageLink(p, ClassUrgent, t.limits.UrgentQueueBytes)
 	p.data = newMessageLink(p, ClassData, t.limits.DataQueueBytes)
@@ -82,6 +84,7 @@ func (p *peer) update(urls []string) {
 		p.mu.urls = slices.Clone(urls)
 	}
 	p.mu.Unlock()
+	p.metrics.known.Set(1)
 	if changed {
 		p.tryNow()
 	}
