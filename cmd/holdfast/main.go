@@ -19,6 +19,7 @@ import (
 
 	"holdfast/internal/cli"
 	"holdfast/internal/inspect"
+	"holdfast/internal/offline"
 	"holdfast/internal/server"
 )
 
@@ -34,6 +35,8 @@ func run(args []string) int {
 		return serve("etcd", args[1:])
 	case "etcdctl":
 		return cli.Main(version, args, os.Stdin, os.Stdout, os.Stderr)
+	case "etcdutl":
+		return offline.Main(version, args[1:], os.Stdout, os.Stderr)
 	}
 	rest := args[1:]
 	switch {
@@ -62,6 +65,7 @@ func run(args []string) int {
 	})
 	root.AddCommand(inspect.Command())
 	cli.AddTo(root, version)
+	offline.AddTo(root)
 	root.SetArgs(rest)
 	root.SetContext(context.Background())
 	err := root.Execute()

@@ -53,13 +53,14 @@ var rooms = map[string]row{
 	"restore":  {"command config datadir etcdfile machine member mvcc store wal", "it makes a data directory, and starts nothing"},
 
 	"inspect": {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"offline": {"cli config datadir etcdfile mvcc restore store", "it works on files; nothing listens and nothing runs"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
 	"assembly": {"batch chore command config datadir machine member mvcc node replica store wal watch",
 		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
 	"holdfast": {"assembly auth batch command config datadir etcdfile gateway machine member mvcc node replica server store tlsconf wal watch",
 		"it is the composition root; it does not know the command line"},
-	"cmd/holdfast": {"cli config datadir holdfast inspect server", "main only picks the program and wires the real world"},
+	"cmd/holdfast": {"cli config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
 
 	"sim/check": {"", "it judges what was observed, and knows neither the world nor how a member is made"},
 
