@@ -159,6 +159,8 @@ func (n *Node) replaceMachine(m *machine.Machine, oldName string) {
 	n.Metrics.snapshotsAdopted.Inc()
 	n.sweeper.replaced(m.KV().Compacted(), m.KV().Deleted())
 	n.hub.Rebase(m.KV())
+	n.digests.put(digestEvent{adopted: true})
+	n.alarmsApplied()
 	n.retire(oldName, old, retireGrace)
 	n.Logger.Info("adopted a snapshot", zap.Uint64("index", uint64(applied.Position.Index)), zap.Uint64("term", uint64(applied.Position.Term)),
 		zap.Int64("revision", int64(applied.Revision)))

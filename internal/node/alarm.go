@@ -44,6 +44,9 @@ func (n *Node) alarmed(of command.AlarmType) bool {
 // AlarmDue returns the command by which this member raises its alarm about room, or clears it, if it is time for that.
 // It is for one caller, who asks a few times a second and proposes what it gets.
 func (n *Node) AlarmDue() (command.Command, bool) {
+	if c, due := n.corruptDue(); due {
+		return c, true
+	}
 	change := command.Alarm{Member: n.Identity.Member, Type: command.AlarmNoSpace}
 	raised := slices.Contains(n.Replica.Machine().Alarms(), machine.Alarm{Member: change.Member, Type: change.Type})
 	own := &n.space.alarm

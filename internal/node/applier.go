@@ -49,6 +49,8 @@ func (n *Node) runApplier() {
 		n.Metrics.applied(applied)
 		n.Metrics.leases(p.LeaseCounts())
 		n.sweeper.compacted(applied.Compacted)
+		n.alarmsApplied()
+		n.marksReached(p)
 		n.hub.Publish(p.Changes())
 		n.queue.deliver(p.Replies())
 		if applied.Position.Term != term {

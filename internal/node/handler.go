@@ -72,6 +72,8 @@ func (l *loopState) receive(m transport.Message) error {
 			return nil
 		}
 		l.refused(m.From, &f)
+	case transport.KindDigest:
+		l.digestHeard(m)
 	}
 	return nil
 }

@@ -15,12 +15,12 @@ import (
 const handOverTime = 500 * time.Millisecond
 
 // successor returns the voter that should lead next: the connected one whose log is the longest, if it holds the log
-// up to least. Those that not excludes do not count.
+// up to least. Those that not excludes do not count, nor those whose state is wrong.
 func (l *loopState) successor(not func(kind.MemberID) bool, least kind.Index) (id kind.MemberID, found bool) {
 	l.followers = l.Replica.Followers(l.followers[:0])
 	var best kind.Index
 	for _, f := range l.followers {
-		if f.Learner || f.State == replica.Snapshotting || f.Match < least || not != nil && not(f.ID) {
+		if f.Learner || f.State == replica.Snapshotting || f.Match < least || not != nil && not(f.ID) || l.isCorrupt(f.ID) {
 			continue
 		}
 		if _, connected := l.Transport.Active(f.ID); !connected && !f.Active {

@@ -22,7 +22,7 @@ func (n *Node) Leases() *lease.Table { return n.Replica.Machine().Leases() }
 // have begun; then it is the time that an entry made now would carry, otherwise that of the last entry it has applied.
 func (n *Node) ClusterTime() (elapsed uint64, leading bool) {
 	applied := n.applied.Load().Elapsed
-	if l := n.leading.Load(); l != nil && l.began {
+	if l := n.leading.Load(); l != nil && l.began && !n.quarantine.isolated.Load() {
 		return max(applied, n.elapsed()), true
 	}
 	return applied, false

@@ -118,6 +118,7 @@ func (l *loopState) tick() {
 	l.Replica.Tick()
 	l.advance()
 	l.stalled()
+	l.resign()
 	if l.knowsIndex() {
 		l.Metrics.readsSlow.Add(float64(l.reads.retry(l.now(), l.Replica.ReadIndex)))
 	}

@@ -22,6 +22,7 @@ type Metrics struct {
 	readsSlow       prometheus.Counter
 	leaseMetrics
 	snapshotMetrics
+	digestMetrics
 }
 
 // NewMetrics makes the figures and registers them with r.
@@ -55,6 +56,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m.readsSlow = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "etcd_server_slow_read_indexes_total", Help: "Attempts to learn a read index that brought nothing and were made again."})
 	m.leaseMetrics = newLeaseMetrics(r)
+	m.digestMetrics = newDigestMetrics(r)
 	m.snapshotMetrics = newSnapshotMetrics(r)
 	r.MustRegister(m.LogSync, m.Commit, m.ProposalsFailed, m.hasLeader, m.isLeader, m.leaderChanges, m.committed, m.appliedIndex,
 		m.isLearner, m.heartbeatsLost, m.readsFailed, m.readsSlow)

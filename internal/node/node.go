@@ -84,6 +84,10 @@ type Config struct {
 	Stores         *Stores       // where snapshots of other members become stores; nil refuses them
 	MaxSnapshots   int           // that may be sent at a time; 0 means 2
 	SnapshotMaxAge time.Duration // how long the view of one that is sent may live; 0 means for ever
+
+	Hold          Hold          // what keeps a quarantine over a restart
+	ScrubInterval time.Duration // between two passes that read the whole store over; 0 means never
+	ScrubBytes    int64         // how much of it in a second; 0 means 4 MiB
 }
 
 func (c *Config) setDefaults() {
@@ -94,6 +98,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushInterval, 5*time.Minute)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
 	setDefault(&c.MaxLearners, 1)
+	setDefault(&c.ScrubBytes, 4<<20)
 	setDefault(&c.MaxSnapshots, 2)
 	if c.Transport == nil {
 		c.Transport = alone{}
@@ -126,6 +131,10 @@ type Node struct {
 	hub     *watch.Hub
 	sweeper sweeper
 	space   space
+
+	digests    digests
+	quarantine quarantine
+	repairing  atomic.Bool
 
 	stores    stores
 	snapshots snapshots
@@ -167,6 +176,8 @@ func New(c Config) *Node {
 	applied := n.Replica.Machine().State()
 	n.applied.Store(&applied)
 	n.publishStatus(n.Replica.State())
+	n.digests.init()
+	n.initQuarantine()
 	return n
 }
 
@@ -197,6 +208,8 @@ func (n *Node) Run(ctx context.Context) error {
 		"keeper":   n.runKeeper,
 		"sweeper":  n.runSweeper,
 		"preparer": n.runPreparer,
+		"digests":  n.runDigests,
+		"scrubber": n.runScrubber,
 		"stores":   n.runStores,
 		"watchers": func() { n.runWatchers(running) },
 	} {
@@ -209,6 +222,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		n.handOver()
 	case <-n.failed:
+		n.holdDamaged(n.cause)
 	}
 	close(n.stop)
 	end()

@@ -49,10 +49,13 @@ func (l *loopState) connectedSince(since time.Duration) bool {
 }
 
 // Propose puts a command into the log and returns the machine's reply to it. The origin is filled in here. A
-// refusal of the machine is in the reply; an error means that there is none: ErrTooManyRequests, ErrRequestTooLarge
+// refusal of the machine is in the reply; an error means that there is none: ErrTooManyRequests, ErrRequestTooLarge, ErrCorrupt
 // and ErrLeaderChanged when the command was certainly not appended, otherwise its fate is unknown (the timeouts,
 // ErrStopped, and ctx's own error). The command's payload must not change afterwards.
 func (n *Node) Propose(ctx context.Context, c command.Command) (machine.Reply, error) {
+	if n.Corrupt() && !isDuty(&c) {
+		return machine.Reply{}, ErrCorrupt
+	}
 	if len(c.Payload) > n.MaxRequestBytes {
 		return machine.Reply{}, ErrRequestTooLarge
 	}
@@ -69,5 +72,10 @@ func (n *Node) Propose(ctx context.Context, c command.Command) (machine.Reply, e
 	if first {
 		n.loop.ring()
 	}
-	return n.queue.wait(ctx, p)
+	duty := isDuty(&c)
+	reply, err := n.queue.wait(ctx, p)
+	if err == nil && n.Corrupt() && !duty {
+		return machine.Reply{}, ErrCorrupt // found meanwhile: the reply comes out of a state that is wrong
+	}
+	return reply, err
 }

@@ -30,6 +30,9 @@ func (r *Replica) Receive(m *raftpb.Message) error {
 	default:
 		return nil // a proposal, or a word between raft and its own member
 	}
+	if r.turnedDown(m) {
+		return nil
+	}
 	err := r.raw.Step(m)
 	if errors.Is(err, raft.ErrStepPeerNotFound) || errors.Is(err, raft.ErrProposalDropped) {
 		return nil

@@ -59,11 +59,12 @@ type Replica struct {
 	machine atomic.Pointer[machine.Machine]
 	logger  raft.Logger
 
-	work    []Work // what Next hands out, oldest first
-	reads   []Read
-	state   State
-	lone    bool      // there is one voter, whoever it is
-	durable hardState // what the last append that was handed out made, or makes, durable
+	work       []Work // what Next hands out, oldest first
+	reads      []Read
+	state      State
+	lone       bool // there is one voter, whoever it is
+	abstention abstention
+	durable    hardState // what the last append that was handed out made, or makes, durable
 
 	adopted kind.Index // up to here the machine had come when it was adopted; of the applier
 }
@@ -117,7 +118,7 @@ func Open(c Config) (*Replica, error) {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	r := &Replica{id: c.Member, raw: raw, storage: s, log: c.Log, logger: c.Logger,
-		durable: hardState{s.hard.GetTerm(), s.hard.GetVote()}}
+		abstention: abstention{election: c.ElectionTicks}, durable: hardState{s.hard.GetTerm(), s.hard.GetVote()}}
 	r.machine.Store(c.Machine)
 	r.configured(confState)
 	r.refresh()
@@ -160,10 +161,19 @@ func checkContinuity(log *wal.Log, applied kind.Position) error {
 }
 
 // Tick tells that one tick of the shell's clock has passed.
-func (r *Replica) Tick() { r.raw.Tick() }
+func (r *Replica) Tick() {
+	if !r.idle() {
+		r.raw.Tick()
+	}
+}
 
 // Campaign starts an election now. The sole voter of a cluster need not wait for a timeout.
-func (r *Replica) Campaign() error { return r.raw.Campaign() }
+func (r *Replica) Campaign() error {
+	if r.abstention.on {
+		return nil
+	}
+	return r.raw.Campaign()
+}
 
 // Reads takes out the read indexes that have become known.
 func (r *Replica) Reads() []Read {
