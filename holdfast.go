@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -29,10 +30,12 @@ import (
 
 	"holdfast/internal/assembly"
 	"holdfast/internal/config"
+	"holdfast/internal/discovery"
 	"holdfast/internal/gateway"
 	"holdfast/internal/node"
 	"holdfast/internal/server"
 	"holdfast/internal/tlsconf"
+	"holdfast/internal/transport"
 )
 
 // Config is the settings of a member; docs/configuration.md describes each. Start from DefaultConfig.
@@ -47,11 +50,21 @@ type Options struct {
 	Logger *zap.Logger // nil means no log
 
 	sizes assembly.Sizes
+	world world
+}
+
+// world is what tests put in the place of the network. Nil fields stand for the real thing.
+type world struct {
+	listen   func(network, address string) (net.Listener, error)
+	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	resolver discovery.Resolver
 }
 
 // Member is a running member.
 type Member struct {
 	config   Config
+	world    world
+	fs       vfs.FS
 	logger   *zap.Logger
 	below    *assembly.Member // everything below the server
 	node     *node.Node       // of below
@@ -61,8 +74,15 @@ type Member struct {
 	tls       *tlsconf.Builder // nil when no client speaks TLS
 	trustFile string           // what clients trust the member by, if it has made its certificate itself
 	ports     []*port
-	serving   sync.WaitGroup
-	done      chan struct{} // closed when the member has failed or was closed
+
+	born        bool                 // the directory was empty
+	transport   *transport.Transport // to the other members
+	peerPorts   []*peerPort
+	peerTLS     *tlsconf.Builder // nil when no member speaks TLS
+	peersServed sync.WaitGroup
+
+	serving sync.WaitGroup
+	done    chan struct{} // closed when the member has failed or was closed
 
 	mu struct {
 		sync.Mutex
@@ -70,6 +90,9 @@ type Member struct {
 		closed bool
 	}
 }
+
+// ErrRemoved is why a member ends that the cluster has removed.
+var ErrRemoved = node.ErrRemoved
 
 // ErrStillOpen is what Close returns when it has given up waiting: the member serves nothing any more and nothing that
 // it acknowledged is lost, but its files are open, and its directory locked, until the process ends.
@@ -93,6 +116,8 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 	}
 	m := &Member{
 		config:   c,
+		world:    o.world,
+		fs:       o.FS,
 		logger:   o.Logger,
 		registry: prometheus.NewRegistry(),
 		done:     make(chan struct{}),
@@ -102,38 +127,57 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 			m.release(false)
 		}
 	}()
-	if err := refuseUnsupported(&c); err != nil {
-		return nil, err
-	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := m.loadCertificate(o.FS); err != nil {
 		return nil, err
 	}
-	m.below, err = assembly.Open(&m.config, assembly.Options{FS: o.FS, Logger: m.logger, Registerer: m.registry, Sizes: o.sizes})
+	m.below, err = assembly.Open(&m.config, assembly.Options{
+		FS: o.FS, Logger: m.logger, Registerer: m.registry, Sizes: o.sizes,
+		Birth:     func() (assembly.Birth, error) { return m.birth(ctx) },
+		Transport: m.connect,
+	})
 	if err != nil {
 		return nil, err
 	}
 	m.node = m.below.Node()
+	m.compareWithDirectory()
 	if err := m.makeCertificate(o.FS); err != nil {
 		return nil, err
 	}
+	// The others can be heard before the node runs, and it runs before clients can be heard.
+	m.transport.SetHandler(m.handler())
+	m.servePeers()
 	if err := m.below.Start(ctx, m.finish); err != nil {
 		return nil, err
 	}
 	m.below.Attend()
+	if err := m.awaitCluster(ctx); err != nil {
+		return nil, err
+	}
 	if err := m.listen(); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// refuseUnsupported says what this version cannot do yet, rather than doing something else.
-func refuseUnsupported(c *Config) error {
-	if len(c.InitialCluster) > 1 {
-		return errors.New("--initial-cluster names several members; this version runs clusters of one")
+// awaitCluster waits until the cluster knows this member's name and client URLs, so that who reaches it finds it whole.
+// A member without a majority is not kept from serving for longer than three election timeouts: it can say what is the
+// matter, and answer reads that ask nobody else.
+func (m *Member) awaitCluster(ctx context.Context) error {
+	patience := 3 * m.config.ElectionTimeout
+	if m.node.Status().Leader == 0 {
+		patience = 0 // the node has waited for one before it said that it is ready
 	}
-	if c.InitialClusterState == "existing" {
-		return errors.New("--initial-cluster-state=existing: this version cannot join a cluster; leave it at new")
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-m.below.Published():
+	case <-timer.C:
+		m.logger.Warn("serving clients without having reached a majority of the members yet")
+	case <-m.node.Failed():
+		return m.node.Status().Failed
+	case <-ctx.Done():
+		return fmt.Errorf("start: the other members are waited for: %w", ctx.Err())
 	}
 	return nil
 }
@@ -229,6 +273,7 @@ func (m *Member) Describe() []string {
 		fmt.Sprintf("Data in %s: the log in %s, the store in %s.", m.config.DataDir, m.below.Dir().LogDir(), m.below.Dir().StoreDir()),
 		fmt.Sprintf("At revision %d, %d keys.", m.node.KV().Revision(), m.node.Keys()),
 	}
+	lines = append(lines, m.describePeers()...)
 	return append(lines, m.describeTLS()...)
 }
 
@@ -277,8 +322,8 @@ func (m *Member) Close() error {
 }
 
 // release closes what is open, top down, and reports whether all of it is closed. The order matters: callers are let
-// go before the node that answers them, the node before the log and the store that its goroutines use, the
-// directory's lock last of all.
+// go before the node that answers them; the node, which hands over first if it leads, before the connections to the other
+// members and before the log and the store that its goroutines use; the directory's lock last of all.
 func (m *Member) release(clean bool) (closed bool) {
 	ended := make(chan struct{})
 	go func() {
@@ -286,6 +331,9 @@ func (m *Member) release(clean bool) (closed bool) {
 		m.stopServing()
 		if m.below != nil {
 			m.below.Stop()
+		}
+		m.stopTransport()
+		if m.below != nil {
 			m.below.Close(clean)
 		}
 	}()

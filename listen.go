@@ -44,7 +44,7 @@ func (m *Member) openPortsOf(urls []url.URL, kind server.Kind, setting string) e
 		network, address := addressOf(u)
 		p := byAddress[network+address]
 		if p == nil {
-			l, err := listen(network, address)
+			l, err := m.listenAt(network, address)
 			if err != nil {
 				return fmt.Errorf("listen for clients at %s: %w; another process may be using the address, choose another with %s", u.String(), err, setting)
 			}

@@ -30,6 +30,7 @@ func settings() holdfast.Config {
 	c := holdfast.DefaultConfig()
 	c.DataDir = "data"
 	c.ListenClientURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}} // the identity stays that of the default
 	c.BlockCacheBytes = 4 << 20
 	return c
 }

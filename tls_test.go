@@ -52,6 +52,7 @@ func (w world) flags(more ...string) []string {
 func (w world) settings(schemes ...string) holdfast.Config {
 	c := holdfast.DefaultConfig()
 	c.DataDir = filepath.Join(w.dir, "data")
+	c.ListenPeerURLs = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	c.ListenClientURLs = nil
 	for _, s := range schemes {
 		c.ListenClientURLs = append(c.ListenClientURLs, url.URL{Scheme: s, Host: "127.0.0.1:0"})

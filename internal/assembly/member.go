@@ -43,6 +43,9 @@ type Options struct {
 	Registerer prometheus.Registerer // of the metrics
 	Sizes      Sizes
 
+	// Birth is asked how the member begins if its directory is empty; nil means as a member of the new cluster that the
+	// settings list.
+	Birth func() (Birth, error)
 	// Transport makes the connections to the other members, once it is known who this one is; nil for a member that never
 	// has others. What it returns stays the caller's to close, after Stop.
 	Transport func(kind.Identity) (node.Transport, error)
@@ -76,6 +79,7 @@ type Member struct {
 	nodeDone  chan struct{} // closed when the node's Run has returned
 	stopChore context.CancelFunc
 	choreDone chan struct{} // closed when the chore's Run has returned
+	published chan struct{} // closed when the cluster knows the member's name and client URLs
 
 	mu struct {
 		sync.Mutex
@@ -93,7 +97,7 @@ func (m *Member) Node() *node.Node { return m.node }
 // Open opens everything below the server, bottom up, and makes a new member first if the directory is empty. c must not
 // change afterwards.
 func Open(c *config.Config, o Options) (*Member, error) {
-	m := &Member{config: c, o: o, nodeDone: make(chan struct{}), choreDone: make(chan struct{})}
+	m := &Member{config: c, o: o, nodeDone: make(chan struct{}), choreDone: make(chan struct{}), published: make(chan struct{})}
 	if err := m.open(); err != nil {
 		m.Close(false)
 		return nil, err
@@ -113,11 +117,8 @@ func (m *Member) open() error {
 		m.o.Logger.Warn(w)
 	}
 	if dir.Fresh() {
-		if err := c.CheckBootstrap(); err != nil {
+		if err := m.bear(); err != nil {
 			return err
-		}
-		if err := m.initialise(); err != nil {
-			return fmt.Errorf("make a new member in %s: %w", c.DataDir, err)
 		}
 	}
 	if err := dir.RemoveStaleStores(); err != nil { // of snapshots that were not finished, or have replaced them
@@ -149,6 +150,9 @@ func (m *Member) open() error {
 	if m.state, err = m.openMachine(m.db); err != nil {
 		return err
 	}
+	if err := m.isolate(); err != nil {
+		return err
+	}
 	election := max(2, int(c.ElectionTimeout/c.HeartbeatInterval))
 	r, err := replica.Open(replica.Config{
 		Member:         id.Member,
@@ -170,14 +174,19 @@ func (m *Member) open() error {
 	}
 	quota, _ := c.Quota()
 	m.node = node.New(node.Config{
-		Identity:        id,
-		Boot:            randomNumber(),
-		Replica:         r,
-		Logger:          m.o.Logger.Named("node"),
-		Metrics:         node.NewMetrics(m.o.Registerer),
-		Transport:       others,
-		Clock:           m.o.Clock,
-		TickInterval:    c.HeartbeatInterval,
+		Identity:     id,
+		Boot:         randomNumber(),
+		Replica:      r,
+		Logger:       m.o.Logger.Named("node"),
+		Metrics:      node.NewMetrics(m.o.Registerer),
+		Transport:    others,
+		Clock:        m.o.Clock,
+		TickInterval: c.HeartbeatInterval,
+
+		InitialElectionTickAdvance: true,
+		StrictReconfiguration:      c.StrictReconfigCheck,
+		MaxLearners:                orOff(int(c.MaxLearners)),
+
 		ElectionTimeout: c.ElectionTimeout,
 		MaxRequestBytes: int(c.MaxRequestBytes),
 		QuotaBytes:      quota,
@@ -266,7 +275,8 @@ func (m *Member) Start(ctx context.Context, failed func(error)) error {
 	}
 }
 
-// Attend runs the leader's duties and keeps the tokens, after Start, until Stop.
+// Attend runs the leader's duties, keeps the tokens and publishes the member's name and client URLs, after Start, until
+// Stop.
 func (m *Member) Attend() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stopChore = cancel
@@ -275,6 +285,7 @@ func (m *Member) Attend() {
 		defer close(m.choreDone)
 		var tokens sync.WaitGroup
 		tokens.Go(func() { chore.NewTokens(m.node, log).Run(ctx) })
+		tokens.Go(func() { m.publish(ctx) })
 		defer tokens.Wait()
 		if err := chore.New(chore.Config{Node: m.node, Logger: log}).Run(ctx); err != nil {
 			m.node.Fail(err)
@@ -305,12 +316,12 @@ func advise(err error) error {
 		"an empty one with --data-dir if what it holds may be lost", err)
 }
 
-// orOff turns the settings' "0 switches it off" into the cache's own sign for that.
-func orOff(bytes int64) int64 {
-	if bytes == 0 {
+// orOff turns the settings' "0 switches it off", or "none", into what stands for that where 0 stands for the default.
+func orOff[T int | int64](n T) T {
+	if n == 0 {
 		return -1
 	}
-	return bytes
+	return n
 }
 
 // storeFailed is told by the engine of a failure that nobody has asked about, such as a broken table met in a
