@@ -10,7 +10,10 @@ import (
 
 // jsonPrinter writes a reply as one line of JSON. The names are those of the fields on the wire, numbers are
 // numbers, and keys and values are in base64. This is not the JSON of the HTTP gateway, which quotes numbers.
-type jsonPrinter struct{ out io.Writer }
+type jsonPrinter struct {
+	out io.Writer
+	hex bool // ids of members and of their cluster are text in hexadecimal
+}
 
 func (p *jsonPrinter) print(v any) error {
 	line, err := json.Marshal(v)

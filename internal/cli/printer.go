@@ -51,7 +51,7 @@ func printerOf[P any](g *globals, cmd *cobra.Command) (P, error) {
 	case formatFields:
 		printer = &fieldsPrinter{out: out, hex: g.hex}
 	case formatJSON:
-		printer = &jsonPrinter{out: out}
+		printer = &jsonPrinter{out: out, hex: g.hex}
 	case formatProtobuf:
 		printer = &protobufPrinter{out: out}
 	case formatTable:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +57,7 @@ func runScript(t *testing.T, path, endpoint string) {
 	}
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	lease = "LEASE"
+	members = map[string]string{}
 	var trace strings.Builder
 	for i := 0; i < len(lines); {
 		line := lines[i]
@@ -97,6 +99,15 @@ func isHint(line string) bool {
 
 var lease string
 
+// members are what a script has learnt of members' ids: SELF in it stands for that of the member that runs, MEMBER for
+// that of the last one that was added.
+var members map[string]string
+
+var (
+	ownMember   = regexp.MustCompile(`(?m)^([0-9a-f]+), started, `)
+	addedMember = regexp.MustCompile(`Member +([0-9a-f]+) added`)
+)
+
 // granted is how a script learns the id of the last lease; LEASE in it stands for that.
 var granted = regexp.MustCompile(`lease ([0-9a-f]{16}) granted with`)
 
@@ -110,6 +121,9 @@ func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool)
 	full = slices.Clone(full)
 	for i := range full {
 		full[i] = strings.ReplaceAll(full[i], "LEASE", lease)
+		for name, id := range members {
+			full[i] = strings.ReplaceAll(full[i], name, id)
+		}
 	}
 	var stdout, stderr bytes.Buffer
 	var code int
@@ -126,6 +140,11 @@ func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool)
 	}
 	if id := granted.FindStringSubmatch(stdout.String()); id != nil {
 		lease = id[1]
+	}
+	for name, pattern := range map[string]*regexp.Regexp{"SELF": ownMember, "MEMBER": addedMember} {
+		if id := pattern.FindStringSubmatch(stdout.String()); id != nil {
+			members[name] = id[1]
+		}
 	}
 	var b strings.Builder
 	rest := blot(args, stdout.String(), endpoint)
@@ -159,6 +178,8 @@ var (
 	volatileTook   = regexp.MustCompile(`took = \S+`)
 	volatileNumber = regexp.MustCompile(`\b([0-9a-f]{9,16}|[0-9][0-9.]*)( [kMGTPE]?B|%|[mµ]?s)?\b%?`)
 	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d|-?\d{4,})`)
+	volatileMember = regexp.MustCompile(`"(cluster_id|member_id|ID|raft_term)":("[0-9a-f]+"|\d+)|"(ClusterID|MemberID|ID|RaftTerm)" : \S+|cluster +[0-9a-f]+`)
+	volatileURL    = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+`)
 	tableFiller    = regexp.MustCompile(`─+| +`)
 )
 
@@ -175,12 +196,52 @@ func blot(args []string, text, endpoint string) string {
 		}
 		return tableFiller.ReplaceAllStringFunc(text, func(s string) string { return string([]rune(s)[:1]) })
 	}
+	if len(args) > 0 && slices.Contains([]string{"member", "alarm", "move-leader"}, args[0]) {
+		for name, id := range members {
+			text = strings.ReplaceAll(text, id, name)
+			if number, err := strconv.ParseUint(id, 16, 64); err == nil {
+				text = strings.ReplaceAll(text, strconv.FormatUint(number, 10), name)
+			}
+		}
+		text = volatileURL.ReplaceAllString(text, "http://PEER")
+		text = volatileMember.ReplaceAllStringFunc(text, func(s string) string {
+			if strings.HasSuffix(strings.TrimRight(s, "\""), "SELF") || strings.HasSuffix(strings.TrimRight(s, "\""), "MEMBER") {
+				return s
+			}
+			return strings.TrimRight(s, "0123456789abcdef\"") + "N"
+		})
+		text = regexp.MustCompile(`(?m)^[0-9a-f]+(, (un)?started, )`).ReplaceAllString(text, "N$1")
+		text = tableFiller.ReplaceAllStringFunc(text, func(s string) string { return string([]rune(s)[:1]) })
+		return sortMembers(text)
+	}
 	if len(args) > 0 && args[0] == "lease" {
 		text = volatileLease.ReplaceAllString(text, "${1}N")
 	}
 	text = strings.ReplaceAll(text, lease, "LEASE")
 	text = regexp.MustCompile(`"(cluster_id|member_id|raft_term)":\d+`).ReplaceAllString(text, `"$1":N`)
 	return regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm)" : \S+`).ReplaceAllString(text, `"$1" : N`)
+}
+
+// sortMembers puts members into the order of what is said of them: they come by their ids, which are chance.
+func sortMembers(text string) string {
+	list := func(pattern, separator string) {
+		text = regexp.MustCompile(pattern).ReplaceAllStringFunc(text, func(s string) string {
+			parts := regexp.MustCompile(pattern).FindStringSubmatch(s)
+			body, ended := strings.CutSuffix(parts[2], separator)
+			members := strings.Split(body, separator)
+			slices.Sort(members)
+			if body = strings.Join(members, separator); ended {
+				body += separator
+			}
+			return parts[1] + body + parts[3]
+		})
+	}
+	list(`("members":\[\{)(.*)(\}\])`, "},{")
+	list(`(ETCD_INITIAL_CLUSTER=")(.*)(")`, ",")
+	list(`()((?m:^\w+, (?:un)?started, .*\n)+)()`, "\n")
+	list(`(IS LEARNER │\n.*\n)((?:│.*\n)+)()`, "\n")
+	list(`(?s)((?:"(?:ClusterID|MemberID|RaftTerm)" : \S+\n)+"ID" : )(.*)(\n\n)`, "\n\n\"ID\" : ")
+	return text
 }
 
 // firstDifference shows the first line that differs, with what stands before it.
