@@ -25,7 +25,7 @@ import (
 
 // network carries messages between the nodes of a test, each after a delay, in order for a pair of members.
 type network struct {
-	t     *testing.T
+	t     testing.TB
 	delay time.Duration
 	mu    struct {
 		sync.Mutex
@@ -36,7 +36,7 @@ type network struct {
 		// twice says which are delivered two times.
 		twice func(m transport.Message) bool
 		sent  map[transport.Kind]int
-		bytes int
+		sends int
 	}
 }
 
@@ -54,7 +54,7 @@ type parcel struct {
 	ms []transport.Message
 }
 
-func newNetwork(t *testing.T, delay time.Duration) *network {
+func newNetwork(t testing.TB, delay time.Duration) *network {
 	n := &network{t: t, delay: delay}
 	n.mu.ends = make(map[kind.MemberID]*end)
 	n.mu.cut = make(map[[2]kind.MemberID]bool)
@@ -112,11 +112,11 @@ func (e *end) Send(ms []transport.Message) {
 	var unsent []transport.Message
 	lost := make(map[kind.MemberID]bool)
 	n.mu.Lock()
+	n.mu.sends++
 	perTarget := make(map[kind.MemberID][]transport.Message)
 	var order []kind.MemberID
 	for _, m := range ms {
 		n.mu.sent[m.Kind]++
-		n.mu.bytes += sizeOf(m)
 		switch {
 		case n.mu.ends[m.To] == nil:
 			if m.Kind == transport.KindForward {
@@ -187,7 +187,7 @@ func (n *network) heal() {
 // seat is a member of a test's cluster: its files, and its node while it runs.
 type seat struct {
 	*Node
-	t       *testing.T
+	t       testing.TB
 	net     *network
 	end     *end
 	fs      *vfs.MemFS
@@ -205,7 +205,7 @@ type seat struct {
 const testTick = 10 * time.Millisecond
 
 // seats makes a cluster of n members on disks in memory and starts them; change may alter the settings of each.
-func seats(t *testing.T, n int, change func(*Config)) (*network, []*seat) {
+func seats(t testing.TB, n int, change func(*Config)) (*network, []*seat) {
 	t.Helper()
 	var list []member.Member
 	for i := range n {
@@ -243,7 +243,7 @@ func (s *seat) start() {
 	s.t.Helper()
 	var err error
 	fail := func(error) {}
-	s.db, err = store.Open(s.fs, "store", s.id, store.Options{BlockCacheBytes: 1 << 20, MemTableBytes: 1 << 20, OnFailure: func(err error) { fail(err) }})
+	s.db, err = store.Open(s.fs, "store", s.id, store.Options{BlockCacheBytes: 1 << 20, MemTableBytes: s.memTable(), OnFailure: func(err error) { fail(err) }})
 	check(s.t, err)
 	applied, err := s.db.Applied()
 	check(s.t, err)
@@ -306,7 +306,7 @@ func (s *seat) close() {
 }
 
 // until waits for a condition.
-func until(t *testing.T, what string, met func() bool) {
+func until(t testing.TB, what string, met func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for !met() {
@@ -318,7 +318,7 @@ func until(t *testing.T, what string, met func() bool) {
 }
 
 // leader waits until the members that run agree on a leader that knows the time, and returns it.
-func leader(t *testing.T, all []*seat) *seat {
+func leader(t testing.TB, all []*seat) *seat {
 	t.Helper()
 	var found *seat
 	until(t, "a leader", func() bool {
@@ -358,7 +358,7 @@ func others(all []*seat, not *seat) []*seat {
 // bubble runs a test in time of its own.
 func bubble(t *testing.T, run func(t *testing.T)) { synctest.Test(t, run) }
 
-func write(t *testing.T, s *seat, key, value string) machine.Reply {
+func write(t testing.TB, s *seat, key, value string) machine.Reply {
 	t.Helper()
 	reply, err := s.Propose(t.Context(), put(key, value))
 	if err != nil || reply.Err != nil {
@@ -416,4 +416,12 @@ func TestCluster(t *testing.T) {
 			})
 		})
 	}
+}
+
+// memTable is small in tests, so that files are written and merged, and large enough in benchmarks.
+func (s *seat) memTable() uint64 {
+	if _, bench := s.t.(*testing.B); bench {
+		return 64 << 20
+	}
+	return 1 << 20
 }

@@ -274,6 +274,7 @@ func (q *queue) abandon(err error) {
 	q.mu.Lock()
 	for sequence, p := range q.mu.pending {
 		if !p.waits {
+			p.gone = true // the loop may be sending it
 			list = append(list, q.remove(sequence))
 		}
 	}
