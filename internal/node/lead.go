@@ -133,7 +133,6 @@ func (l *loopState) abdicate(ticks <-chan time.Time) {
 		case <-ticks:
 			l.Replica.Tick()
 		case <-l.loop.wake:
-		case <-l.stop:
 		}
 	}
 }
