@@ -235,7 +235,9 @@ func (s *sending) talk(ctx context.Context, w *snapshotConn, announced []byte, a
 			break
 		}
 		if err != nil {
-			_ = w.write(failFrame(err))
+			if w.write(failFrame(err)) == nil {
+				_ = s.cause(ctx, err) // hanging up at once could reset the connection before this is read
+			}
 			return errFinal{fmt.Errorf("read chunk %d: %w", n, err)}
 		}
 		if n < a.next {
