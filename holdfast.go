@@ -145,7 +145,7 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 		return nil, err
 	}
 	// The others can be heard before the node runs, and it runs before clients can be heard.
-	m.transport.SetHandler(m.handler())
+	m.transport.SetHandler(m.node)
 	m.servePeers()
 	if err := m.below.Start(ctx, m.finish); err != nil {
 		return nil, err
@@ -232,6 +232,8 @@ func (m *Member) listen() error {
 
 		WatchProgressInterval: c.WatchProgressNotifyInterval,
 		ElectionTimeout:       c.ElectionTimeout,
+
+		Snapshot: m.snapshots(),
 
 		Hosts:    c.HostWhitelist,
 		Profiles: c.EnablePprof,
