@@ -83,6 +83,8 @@ var policies = map[string]policy{
 	"/v3electionpb.Election/Observe":  byRequest,
 	"/v3electionpb.Election/Resign":   byRequest,
 
+	"/holdfast.v1.Cluster/Change": admin,
+
 	"/grpc.health.v1.Health/Check": public,
 	"/grpc.health.v1.Health/Watch": public,
 	"/grpc.health.v1.Health/List":  public,

@@ -94,6 +94,7 @@ func (s *Server) services() []registration {
 		"/v3electionpb.Election/Proclaim":     s.proclaimValue,
 		"/v3electionpb.Election/Leader":       s.leader,
 		"/v3electionpb.Election/Resign":       s.resignLeader,
+		"/holdfast.v1.Cluster/Change":         s.changeMembers,
 	}
 	rawStreams := map[string]grpc.StreamHandler{
 		"/etcdserverpb.KV/RangeStream":       s.rangeStream,
@@ -111,6 +112,7 @@ func (s *Server) services() []registration {
 		{&pb.Auth_ServiceDesc, &authServer{s: s}},
 		{&lockDesc, s},
 		{&electionDesc, s},
+		{&ownClusterDesc, s},
 		{&healthpb.Health_ServiceDesc, s.grpcHealth},
 	} {
 		desc := &grpc.ServiceDesc{ServiceName: in.desc.ServiceName, HandlerType: (*any)(nil), Metadata: in.desc.Metadata}

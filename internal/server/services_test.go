@@ -73,7 +73,8 @@ func TestUnfinishedMethods(t *testing.T) {
 	c := dial(t, address)
 	for _, m := range s.methods {
 		finished := strings.HasPrefix(m.full, "/etcdserverpb.KV/") || strings.HasPrefix(m.full, "/etcdserverpb.Lease/") ||
-			strings.HasPrefix(m.full, "/etcdserverpb.Watch/") || strings.HasPrefix(m.full, "/v3lockpb.Lock/") || strings.HasPrefix(m.full, "/v3electionpb.Election/")
+			strings.HasPrefix(m.full, "/etcdserverpb.Watch/") || strings.HasPrefix(m.full, "/v3lockpb.Lock/") || strings.HasPrefix(m.full, "/v3electionpb.Election/") ||
+			strings.HasPrefix(m.full, "/holdfast.v1.Cluster/")
 		for _, name := range served {
 			finished = finished || name == m.full
 		}
