@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,6 +76,8 @@ type Member struct {
 	state  *machine.Machine
 	node   *node.Node
 
+	resting bool // the store is damaged: the engine leaves it as it is until a repair has replaced it
+
 	stopNode  context.CancelFunc
 	nodeDone  chan struct{} // closed when the node's Run has returned
 	stopChore context.CancelFunc
@@ -124,6 +127,11 @@ func (m *Member) open() error {
 	if err := dir.RemoveStaleStores(); err != nil { // of snapshots that were not finished, or have replaced them
 		return err
 	}
+	mark, _, err := dir.Quarantine()
+	if err != nil {
+		return err
+	}
+	m.resting = mark.Damaged
 	id := dir.Identity()
 	if m.db, err = m.openStore(dir.StoreDir()); err != nil {
 		return advise(err)
@@ -201,6 +209,9 @@ func (m *Member) open() error {
 		Stores:          &node.Stores{Dir: dir, Open: m.openBoth},
 		MaxSnapshots:    int(c.MaxSnapshotsSending),
 		SnapshotMaxAge:  c.SnapshotMaxAge,
+		Hold:            node.Hold{Cause: mark.Cause, Damaged: mark.Damaged, Keep: dir.SetQuarantine, Release: dir.EndQuarantine},
+		ScrubInterval:   c.ScrubInterval,
+		ScrubBytes:      c.ScrubBytes,
 	})
 	m.node.Register(m.o.Registerer)
 	m.mu.Lock()
@@ -218,7 +229,7 @@ func (m *Member) openStore(path string) (*store.DB, error) {
 		Logf:            func(format string, args ...any) { m.o.Logger.Debug(fmt.Sprintf(format, args...)) },
 		OnFailure:       m.storeFailed,
 
-		ManualCompactions: m.o.ManualCompactions,
+		ManualCompactions: m.o.ManualCompactions || m.resting && path == m.dir.StoreDir(),
 	})
 }
 
@@ -267,12 +278,37 @@ func (m *Member) Start(ctx context.Context, failed func(error)) error {
 	}()
 	select {
 	case <-m.node.Ready():
-		return nil
+		return m.initialCheck(ctx)
 	case <-m.node.Failed():
 		return m.node.Status().Failed
 	case <-ctx.Done():
 		return fmt.Errorf("start: the log is still being applied: %w", ctx.Err())
 	}
+}
+
+// initialCheckTime is how long the other members may take at the start to say what they hold.
+const initialCheckTime = time.Minute
+
+// initialCheck compares what this member holds with the others before it serves, if that is asked for.
+func (m *Member) initialCheck(ctx context.Context) error {
+	if !m.config.Enabled(config.InitialCorruptCheck) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, initialCheckTime)
+	defer cancel()
+	if err := m.node.InitialCheck(ctx); err != nil {
+		return fmt.Errorf("start: compare the keys with the other members': %w", err)
+	}
+	return nil
+}
+
+// checks are the comparisons of what all members hold, as the settings have them.
+func (m *Member) checks(log *zap.Logger) *chore.Checks {
+	c := chore.ChecksConfig{Node: m.node, Logger: log, Always: m.config.CorruptCheckTime}
+	if m.config.Enabled(config.CompactHashCheck) {
+		c.Compactions = m.config.CompactHashCheckTime
+	}
+	return chore.NewChecks(c)
 }
 
 // Attend runs the leader's duties, keeps the tokens and publishes the member's name and client URLs, after Start, until
@@ -286,6 +322,7 @@ func (m *Member) Attend() {
 		var tokens sync.WaitGroup
 		tokens.Go(func() { chore.NewTokens(m.node, log).Run(ctx) })
 		tokens.Go(func() { m.publish(ctx) })
+		tokens.Go(func() { m.checks(log).Run(ctx) })
 		defer tokens.Wait()
 		if err := chore.New(chore.Config{Node: m.node, Logger: log}).Run(ctx); err != nil {
 			m.node.Fail(err)

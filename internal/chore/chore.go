@@ -1,5 +1,5 @@
 // Package chore is the duties of a leader that no client asks for: it ends leases whose time is over, and lets the log
-// know the time. One duty every member has: it raises the alarm about itself. Chores propose commands like anybody else;
+// know the time; it raises the version of the machine when every member can. One duty every member has: it raises the alarm about itself. Chores propose commands like anybody else;
 // the machine decides.
 //
 // Invariants:
@@ -9,6 +9,7 @@
 //	    loses less than that of the leases' time.
 //	K3  Expiry is proposed in bounded batches, one after the other, each as large as fits into a few milliseconds: a
 //	    put that comes in between waits for one batch at most.
+//	K4  What was logged last is compared by all members within a second, also if nothing follows it.
 //
 // Use: Run until the node stops; it starts no goroutine.
 package chore
@@ -41,6 +42,10 @@ type Node interface {
 	Propose(ctx context.Context, c command.Command) (machine.Reply, error)
 	// AlarmDue returns the command by which the member raises or clears an alarm about itself, if it is time for that.
 	AlarmDue() (command.Command, bool)
+	// MarkDue reports whether the leader should have the time logged, so that the members compare their states there.
+	MarkDue() bool
+	// VersionDue returns the command that raises the version of the machine, if it is time for that.
+	VersionDue() (command.Command, bool)
 }
 
 // Config is what a Chore is made of.
@@ -97,6 +102,10 @@ func (c *Chore) turn(ctx context.Context) time.Duration {
 	if !leading {
 		return interval
 	}
+	c.raise(ctx)
+	if c.node.MarkDue() {
+		c.node.LogTime()
+	}
 	if !c.expire(ctx, now) {
 		return interval
 	}
@@ -125,6 +134,24 @@ func (c *Chore) alarm(ctx context.Context) {
 	}
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn("could not raise or clear an alarm of this member; it is tried again", zap.Error(err))
+	}
+}
+
+// raise lets the cluster act in a later version of the machine when every member can.
+func (c *Chore) raise(ctx context.Context) {
+	change, due := c.node.VersionDue()
+	if !due {
+		return
+	}
+	reply, err := c.node.Propose(ctx, change)
+	if err == nil {
+		err = reply.Err
+	}
+	switch {
+	case err == nil:
+		c.log.Info("every member can act in a later version of the machine, and from here on does")
+	case ctx.Err() == nil:
+		c.log.Warn("could not raise the version of the machine; it is tried again", zap.Error(err))
 	}
 }
 

@@ -34,6 +34,9 @@ type fake struct {
 	ended   []int64 // ids
 	alarm   bool    // a command about an alarm is due
 	alarms  int     // those that were proposed
+	mark    bool    // the members should compare
+	raise   bool    // a command about the version is due
+	raised  int     // those that were proposed
 }
 
 func newFake(t *testing.T) *fake {
@@ -71,6 +74,12 @@ func (f *fake) AlarmDue() (command.Command, bool) {
 	return command.Command{Kind: command.KindAlarm}, true
 }
 
+func (f *fake) MarkDue() bool { return f.mark }
+
+func (f *fake) VersionDue() (command.Command, bool) {
+	return command.Command{Kind: command.KindVersionRaise}, f.raise
+}
+
 func (f *fake) change(do func(w *lease.Writer)) {
 	w := f.table.Begin(f.batch)
 	do(w)
@@ -84,6 +93,11 @@ func (f *fake) Propose(_ context.Context, c command.Command) (machine.Reply, err
 	if c.Kind == command.KindAlarm {
 		f.alarms++
 		f.alarm = f.fail != nil
+		return machine.Reply{}, f.fail
+	}
+	if c.Kind == command.KindVersionRaise {
+		f.raised++
+		f.raise = f.fail != nil
 		return machine.Reply{}, f.fail
 	}
 	if c.Kind != command.KindLeaseExpire {
@@ -138,6 +152,26 @@ func TestAlarm(t *testing.T) {
 		if f.alarms != 2 {
 			t.Errorf("leading %v: %d proposals, one of which failed", leading, f.alarms)
 		}
+	}
+}
+
+// The leader raises the version, again when that has failed, and lets the log know the time when the members should
+// compare (K4); nobody else does.
+func TestRaiseAndMark(t *testing.T) {
+	f := newFake(t)
+	c := New(Config{Node: f})
+	f.raise, f.mark, f.leading = true, true, false
+	c.turn(t.Context())
+	if f.raised+f.times != 0 {
+		t.Errorf("one that does not lead: %d raised, %d times", f.raised, f.times)
+	}
+	f.leading, f.fail = true, errors.New("no leader")
+	c.turn(t.Context())
+	f.fail, f.mark = nil, false
+	c.turn(t.Context())
+	c.turn(t.Context())
+	if f.raised != 2 || f.times != 1 {
+		t.Errorf("%d raised, one of which failed, %d times", f.raised, f.times)
 	}
 }
 

@@ -164,6 +164,16 @@ type Config struct {
 	// UnsafeNoFsync leaves out every sync; a power cut may then lose acknowledged writes.
 	UnsafeNoFsync bool
 
+	// FeatureGates are etcd's gates as they were given; use Enabled.
+	FeatureGates string
+	// CorruptCheckTime is how often the leader compares the hashes of all members; 0 means never.
+	CorruptCheckTime time.Duration
+	// CompactHashCheckTime is how often it looks for compactions whose result was not compared, if that gate is on.
+	CompactHashCheckTime time.Duration
+	// ScrubInterval is how often the member reads its store over, 0 for never, and ScrubBytes how much of it in a second.
+	ScrubInterval time.Duration
+	ScrubBytes    int64
+
 	// StrictPermissions refuses a data directory that others may read, instead of warning.
 	StrictPermissions bool
 	// CacheBytes bounds the row cache; 0 switches it off.

@@ -44,6 +44,7 @@ text such as ` + "`5s`" + ` is accepted too. Lists are YAML lists or texts with 
 			}
 		}
 	}
+	documentGates(&b)
 	b.WriteString("\n## Settings of etcd that are missing\n\n" +
 		"These flags and keys of etcd 3.7 are refused, with a sentence that says so:\n\n")
 	line := make([]string, 0, len(missing))

@@ -51,6 +51,7 @@ func TestEverySettingIsUsed(t *testing.T) {
 // usedThrough names the methods of Config through which fields are used.
 var usedThrough = map[string]string{
 	"QuotaBackendBytes":        "Quota",
+	"FeatureGates":             "Enabled",
 	"LogFormat":                "Console",
 	"InitialAdvertisePeerURLs": "CheckBootstrap",
 	"CipherSuites":             "CipherSuiteIDs",

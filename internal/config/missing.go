@@ -18,7 +18,7 @@ func init() {
 	for _, name := range []string{
 		"wal-dir", "initial-election-tick-advance", "max-wals", "max-snapshots", "memory-mlock",
 		"backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit", "socket-reuse-port",
-		"socket-reuse-address", "raft-read-timeout", "raft-write-timeout", "feature-gates",
+		"socket-reuse-address", "raft-read-timeout", "raft-write-timeout",
 
 		"discovery", "discovery-proxy",
 		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
@@ -30,7 +30,6 @@ func init() {
 		"enable-distributed-tracing", "distributed-tracing-address", "distributed-tracing-service-name",
 		"distributed-tracing-instance-id", "distributed-tracing-sampling-rate",
 
-		"corrupt-check-time", "compact-hash-check-time",
 		"bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
 		"snapshot-catchup-entries",
 	} {

@@ -208,9 +208,8 @@ var table = []Setting{
 	},
 	{
 		Name: "strict-reconfig-check", Section: Clustering, Kind: Bool, Default: "true",
-		Help:     "Refuse membership changes that would cost the cluster its quorum.",
-		NoEffect: "the members of a cluster cannot be changed in this version",
-		field:    func(c *Config) any { return &c.StrictReconfigCheck },
+		Help:  "Refuse membership changes that would cost the cluster its quorum.",
+		field: func(c *Config) any { return &c.StrictReconfigCheck },
 	},
 	{
 		Name: "pre-vote", Section: Clustering, Kind: Bool, Default: "true",
@@ -410,6 +409,21 @@ var table = []Setting{
 	},
 
 	{
+		Name: "feature-gates", Section: Features, Kind: Text, Default: "",
+		Help:  "Feature gates of etcd's to switch on or off: Name=true or Name=false, with commas between them. docs/configuration.md lists them with what each does here.",
+		field: func(c *Config) any { return &c.FeatureGates }, check: gatesKnown,
+	},
+	{
+		Name: "corrupt-check-time", Section: Features, Kind: Duration, Default: "0s", Min: 0, Max: int64(10000 * time.Hour),
+		Help:  "How often the leader has all members hash all their keys, and compares. 0 means never: the members compare digests of all that they change every second in any case, and read their stores over by --scrub-interval.",
+		field: func(c *Config) any { return &c.CorruptCheckTime },
+	},
+	{
+		Name: "compact-hash-check-time", Section: Features, Kind: Duration, Default: "1m0s", Min: int64(time.Millisecond), Max: int64(10000 * time.Hour),
+		Help:  "With --feature-gates=CompactHashCheck=true: how often the leader looks whether there was a compaction whose result the members have not compared yet.",
+		field: func(c *Config) any { return &c.CompactHashCheckTime },
+	},
+	{
 		Name: "compaction-batch-limit", Section: Features, Kind: Number, Default: "1000", Min: 0, Max: 1_000_000,
 		Help:  "How many revisions one step of a compaction deletes. 0 means 1000.",
 		field: func(c *Config) any { return &c.CompactionBatchLimit },
@@ -431,9 +445,8 @@ var table = []Setting{
 	},
 	{
 		Name: "max-learners", Section: Features, Kind: Number, Default: "1", Min: 0, Max: 1000,
-		Help:     "How many learners a cluster may have.",
-		NoEffect: "the members of a cluster cannot be changed in this version",
-		field:    func(c *Config) any { return &c.MaxLearners },
+		Help:  "How many learners a cluster may have.",
+		field: func(c *Config) any { return &c.MaxLearners },
 	},
 
 	{
@@ -476,6 +489,16 @@ var table = []Setting{
 		Name: "view-max-age", Section: Holdfast, Kind: Duration, Default: "5m0s", Own: true, Min: int64(time.Second), Max: int64(24 * time.Hour),
 		Help:  "How long a RangeStream may take to be read; while it is, it holds on to a state of the store, and the space of what was deleted since does not come back.",
 		field: func(c *Config) any { return &c.ViewMaxAge },
+	},
+	{
+		Name: "scrub-interval", Section: Holdfast, Kind: Duration, Default: "24h0m0s", Own: true, Min: 0, Max: int64(10000 * time.Hour),
+		Help:  "How often the member reads its whole store over, slowly, and checks it: checksums, history against versions, counters. 0 means never. A pass that a restart interrupts goes on after it.",
+		field: func(c *Config) any { return &c.ScrubInterval },
+	},
+	{
+		Name: "scrub-bytes", Section: Holdfast, Kind: Bytes, Default: "4MiB", Own: true, Min: 4 * kib, Max: 1 << 40,
+		Help:  "How much of the store is read over in a second, at most. It takes at most a fiftieth of a processor in any case.",
+		field: func(c *Config) any { return &c.ScrubBytes },
 	},
 	{
 		Name: "snapshot-rate-bytes", Section: Holdfast, Kind: Bytes, Default: "0", Own: true, Min: 0, Max: 1 << 40,

@@ -7,10 +7,11 @@
 //	FORMAT         what this is and whose: format version, identity, name of the member
 //	STORE          the name of the current store directory, for example store-1
 //	INITIALISING   only while the directory is being made: what to remove if that is not finished
+//	QUARANTINE     only while the current store is known to be wrong: why, drawn at Quarantine
 //	log/           the Raft log (package wal)
 //	store-N/       a store (package store); N grows, one of them is current
 //	scratch/       files of a moment, such as a snapshot for a client; removed when the directory is opened
-//	*.tmp          FORMAT, STORE or INITIALISING about to be renamed; removed when the directory is opened
+//	*.tmp          FORMAT, STORE, QUARANTINE or INITIALISING about to be renamed; removed when the directory is opened
 //
 // FORMAT, STORE and INITIALISING are text, so that a person can read them. Each is written whole to a temporary
 // file, synced, renamed, and the directory synced:
@@ -62,13 +63,14 @@ import (
 const FormatVersion = 1
 
 const (
-	lockName    = "LOCK"
-	formatName  = "FORMAT"
-	storeName   = "STORE"
-	markerName  = "INITIALISING"
-	logName     = "log"
-	scratchName = "scratch"
-	tmpSuffix   = ".tmp"
+	lockName       = "LOCK"
+	formatName     = "FORMAT"
+	storeName      = "STORE"
+	markerName     = "INITIALISING"
+	quarantineName = "QUARANTINE"
+	logName        = "log"
+	scratchName    = "scratch"
+	tmpSuffix      = ".tmp"
 )
 
 // Options say how a directory is opened.

@@ -196,7 +196,8 @@ func isStoreName(name string) bool {
 }
 
 func isTemporary(name string) bool {
-	return name == formatName+tmpSuffix || name == storeName+tmpSuffix || name == markerName+tmpSuffix
+	return name == formatName+tmpSuffix || name == storeName+tmpSuffix || name == markerName+tmpSuffix ||
+		name == quarantineName+tmpSuffix
 }
 
 func (d *Dir) removeTemporary(names []string) error {
@@ -218,7 +219,7 @@ func (d *Dir) removeTemporary(names []string) error {
 
 // warnOfForeign names what is not of the layout. The directory lost+found belongs to file systems.
 func (d *Dir) warnOfForeign(names []string) {
-	own := []string{lockName, formatName, storeName, markerName, logName, scratchName, "lost+found"}
+	own := []string{lockName, formatName, storeName, markerName, quarantineName, logName, scratchName, "lost+found"}
 	for _, name := range names {
 		if !slices.Contains(own, name) && !isStoreName(name) && !isTemporary(name) {
 			d.warn("The data directory %s holds %s, which is not Holdfast's; it is left alone.", d.path, name)

@@ -33,7 +33,7 @@ func guarded(t *testing.T, n int, change func(*Config)) (*network, []*seat, *hol
 		defer h.mu.Unlock()
 		c.Hold = Hold{
 			Cause:   h.causes[id],
-			Keep:    func(_, cause string) error { h.mu.Lock(); defer h.mu.Unlock(); h.causes[id] = cause; return nil },
+			Keep:    func(cause string, _ bool) error { h.mu.Lock(); defer h.mu.Unlock(); h.causes[id] = cause; return nil },
 			Release: func() error { h.mu.Lock(); defer h.mu.Unlock(); delete(h.causes, id); return nil },
 		}
 		if change != nil {

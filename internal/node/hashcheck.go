@@ -234,3 +234,6 @@ func (n *Node) suspicious(problems int) {
 		n.hold(fmt.Sprintf("%d records of its store do not fit together, and at revision %d its keys have another hash than those of the majority", problems, c.Revision))
 	}
 }
+
+// CompactedRevision is how far this member has compacted.
+func (n *Node) CompactedRevision() kind.Revision { return n.applied.Load().Compacted }

@@ -259,7 +259,7 @@ func (n *Node) guard(name string) {
 // Fail stops the node because of err; the first call counts. Nothing is acknowledged after it.
 func (n *Node) Fail(err error) {
 	n.once.Do(func() {
-		n.cause = err
+		n.cause = n.advised(err)
 		n.queue.close(ErrStopped)
 		close(n.failed)
 	})

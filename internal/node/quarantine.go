@@ -27,10 +27,10 @@ import (
 
 // Hold keeps what outlives a restart. The zero value forgets; otherwise all functions are there.
 type Hold struct {
-	Cause   string                          // why an earlier life was put into quarantine; empty if it was not
-	Damaged bool                            // because the store itself is damaged: nothing is applied to it
-	Keep    func(store, cause string) error // durably; store is the name of the store that is wrong
-	Release func() error                    // durably
+	Cause   string                                 // why an earlier life was put into quarantine; empty if it was not
+	Damaged bool                                   // because the store itself is damaged: nothing is applied to it
+	Keep    func(cause string, damaged bool) error // durably
+	Release func() error                           // durably
 }
 
 type quarantine struct {
@@ -156,16 +156,18 @@ func (n *Node) hold(cause string) {
 	n.weigh() // at once; the disk comes afterwards
 	n.Logger.Error("this member's state is wrong: it refuses reads and writes until \"holdfast member repair\" has fetched its state anew",
 		zap.String("cause", cause))
-	if err := n.keepHold(cause); err != nil {
+	if err := n.keepHold(cause, false); err != nil {
 		n.Logger.Error("the quarantine could not be noted; a restart forgets it until the members compare again", zap.Error(err))
 	}
 }
 
-func (n *Node) keepHold(cause string) error {
+func (n *Node) keepHold(cause string, damaged bool) error {
 	if n.Hold.Keep == nil {
 		return nil
 	}
-	return n.Hold.Keep(n.FS.PathBase(n.DB().Dir()), cause)
+	n.stores.dir.Lock()
+	defer n.stores.dir.Unlock()
+	return n.Hold.Keep(cause, damaged)
 }
 
 // differsCause says why the digest has put this member into quarantine.
@@ -265,7 +267,15 @@ func (n *Node) alone() bool {
 	return true
 }
 
-// remedy says what can be done about a damaged store.
+// advised says what can be done about a damaged store, after an error that is one.
+func (n *Node) advised(err error) error {
+	var damage *store.Corruption
+	if !errors.As(err, &damage) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, n.remedy())
+}
+
 func (n *Node) remedy() string {
 	if n.alone() {
 		return "restore the data directory from a backup; \"holdfast inspect store --check\" lists all that is damaged"
@@ -280,7 +290,7 @@ func (n *Node) holdDamaged(failure error) {
 	if !errors.As(failure, &damage) || n.alone() {
 		return
 	}
-	if err := n.keepHold(damage.Error()); err != nil {
+	if err := n.keepHold(damage.Error(), true); err != nil {
 		n.Logger.Error("the quarantine could not be noted", zap.Error(err))
 	}
 }

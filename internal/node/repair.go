@@ -129,7 +129,10 @@ func (n *Node) wait(ctx context.Context, d time.Duration) error {
 // releaseHold ends the quarantine: first on disk, then here, and then the alarm.
 func (n *Node) releaseHold(ctx context.Context) error {
 	if n.Hold.Release != nil {
-		if err := n.Hold.Release(); err != nil {
+		n.stores.dir.Lock()
+		err := n.Hold.Release()
+		n.stores.dir.Unlock()
+		if err != nil {
 			return fmt.Errorf("end the quarantine: %w", err)
 		}
 	}

@@ -120,14 +120,14 @@ func (n *Node) scrubTables(db *store.DB, at *store.Scrubbed, pace *pace) error {
 	return nil
 }
 
-// damaged says what can be done about damage.
+// damaged counts damage.
 func (n *Node) damaged(err error) error {
 	var c *store.Corruption
 	if !errors.As(err, &c) {
 		return err
 	}
 	n.Metrics.scrubProblems.Inc()
-	return fmt.Errorf("%w; %s", err, n.remedy())
+	return err
 }
 
 // pace lets a long reading rest between its pieces.
