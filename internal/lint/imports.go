@@ -65,6 +65,7 @@ var rooms = map[string]row{
 	"sim/check": {"", "it judges what was observed, and knows neither the world nor how a member is made"},
 
 	"servertest": {"", "it drives the built binary from outside"},
+	"chaos":      {"", "it drives clusters of the built binary from outside; all of it is tests"},
 	"lint":       {"", "it reads text"},
 }
 

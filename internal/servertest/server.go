@@ -58,6 +58,7 @@ type Server struct {
 	dataDir string
 	output  *output
 
+	own     *Member  // how it is started, if it is one of several; nil: as the one member of its cluster
 	process *process // nil when it does not run
 }
 
@@ -175,14 +176,33 @@ func (s *Server) Wait(timeout time.Duration) error {
 
 // run starts the process and waits until it answers.
 func (s *Server) run() error {
-	args := []string{"serve",
+	if err := s.launch(); err != nil {
+		return err
+	}
+	if err := s.ready(s.process); err != nil {
+		s.end(syscall.SIGKILL)
+		return err
+	}
+	return nil
+}
+
+// launch starts the process.
+func (s *Server) launch() error {
+	if s.own != nil {
+		return s.exec(append(s.own.Through, append([]string{Binary(s.t)}, s.own.args()...)...))
+	}
+	args := []string{Binary(s.t), "serve",
 		"--data-dir", s.dataDir,
 		"--listen-client-urls", s.client, "--advertise-client-urls", s.client,
 		"--listen-peer-urls", s.peer, "--initial-advertise-peer-urls", s.peer,
 		"--initial-cluster", "default=" + s.peer,
 		"--log-format", "json",
 	}
-	cmd := exec.Command(Binary(s.t), append(args, s.flags...)...)
+	return s.exec(append(args, s.flags...))
+}
+
+func (s *Server) exec(args []string) error {
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	dieWithParent(cmd)
@@ -195,10 +215,6 @@ func (s *Server) run() error {
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
-	if err := s.ready(p); err != nil {
-		s.end(syscall.SIGKILL)
-		return err
-	}
 	return nil
 }
 

@@ -39,6 +39,15 @@ const defaultSteps = 500_000
 func (l Linearizable) Judge(h *History) Verdict {
 	v := Verdict{Checker: l.Name()}
 	steps := modelled(h)
+	c := claimsOf(steps)
+	for _, part := range parts(steps) {
+		l.judge(&v, part, &claims{sorted: c.sorted, own: claimsOf(part).sorted})
+	}
+	return v
+}
+
+// claimsOf gathers the revisions that belong to one step each.
+func claimsOf(steps []*step) *claims {
 	c := &claims{}
 	for _, s := range steps {
 		if s.answered && s.expires == 0 && s.op.changed() {
@@ -49,19 +58,19 @@ func (l Linearizable) Judge(h *History) Verdict {
 	}
 	slices.Sort(c.sorted)
 	c.sorted = slices.Compact(c.sorted)
-	for _, part := range parts(steps) {
-		l.judge(&v, part, c)
-	}
-	return v
+	return c
 }
 
 // modelled returns the steps of a history that the model can run.
 func modelled(h *History) (steps []*step) {
 	e := newEvidence(h)
 	grants := map[kind.LeaseID]int{}
-	attached := map[kind.LeaseID]bool{}
+	attached, revoked := map[kind.LeaseID]bool{}, map[kind.LeaseID]bool{}
 	for i := range h.Operations {
 		o := &h.Operations[i]
+		if o.Revoke != nil && o.Outcome == Done {
+			revoked[o.Revoke.ID] = true
+		}
 		if o.Grant != nil && o.Outcome != Refused {
 			grants[o.Grant.ID]++
 		}
@@ -88,7 +97,8 @@ func modelled(h *History) (steps []*step) {
 			if again {
 				steps = append(steps, s)
 			}
-			if attached[o.Grant.ID] {
+			// A revocation that was answered has ended its lease itself.
+			if attached[o.Grant.ID] && (again || !revoked[o.Grant.ID]) {
 				end := &step{op: o, expires: o.Grant.ID, symbol: -int64(2*o.ID + 3)}
 				if !again {
 					known, none := e.leaseEnd(o.Grant.ID)

@@ -66,7 +66,9 @@ var sound = []struct {
 	}},
 	{"a revoked lease", func(s *story) {
 		s.done(grant(7, 10)).done(putLease("a", "1", 7, 2)).done(putLease("b", "1", 7, 3)).done(revoke(7, 4)).done(scan("a", "c", 4)).done(put("a", "2", 5))
-		w := s.watch(all())
+		everything := all()
+		everything.CaughtUpTo = 5
+		w := s.watch(everything)
 		s.tell(w, events(5, putEvent(leased(kv("a", "1", 2, 2, 1), 7)), putEvent(leased(kv("b", "1", 3, 3, 1), 7)), delEvent("a", 4), delEvent("b", 4)))
 		s.tell(w, events(5, putEvent(kv("a", "2", 5, 5, 1))))
 	}},

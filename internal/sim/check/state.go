@@ -72,8 +72,18 @@ func find(rows []row, key string) (at int, found bool) {
 	return sort.Find(len(rows), func(i int) int { return strings.Compare(key, rows[i].key) })
 }
 
-// claims are the revisions that answered writes were given: no other write has one of them.
-type claims struct{ sorted []int64 }
+// claims are the revisions that writes are known to have: no other write has one of them. Those of the part that is being
+// ordered come in their order, so that none of them may be passed over.
+type claims struct {
+	sorted []int64
+	own    []int64
+}
+
+// passes reports whether going from one revision to another leaves out a write of the part.
+func (c *claims) passes(from, to int64) bool {
+	at, _ := slices.BinarySearch(c.own, from+1)
+	return at < len(c.own) && c.own[at] <= to
+}
 
 func (c *claims) has(revision int64) bool {
 	_, found := slices.BinarySearch(c.sorted, revision)
@@ -170,7 +180,7 @@ func (r *run) after() *state {
 		}
 		last, below = r.header-1, r.header
 	}
-	if s.pending > 0 && r.claims.free(s.at, last) < s.pending {
+	if r.claims.passes(s.at, last) || s.pending > 0 && r.claims.free(s.at, last) < s.pending {
 		return nil
 	}
 	if !r.changed && !r.step.answered {
