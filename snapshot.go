@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -82,7 +81,7 @@ func (s *snapshotter) make(ctx context.Context) (*etcdfile.Snapshot, error) {
 // checkRoom refuses a snapshot that could fill the disk: the rows in order, and the file, are each about as large as the
 // live data, and the file has pages that are not full.
 func (s *snapshotter) checkRoom() error {
-	usage, err := s.fs.GetDiskUsage(s.dir + string(os.PathSeparator) + "..")
+	usage, err := s.fs.GetDiskUsage(s.m.below.Dir().Path())
 	if err != nil {
 		return fmt.Errorf("ask for the free space: %w", err)
 	}

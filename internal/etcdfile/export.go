@@ -268,7 +268,7 @@ func (w *fileWriter) put(bucket, key, value []byte) error {
 // writeKeys writes the changes in the order of revisions. Below the compacted revision the history is gone, and with it
 // the numbers of the changes of one revision: they are counted anew, in the order of keys.
 func (e *exporter) writeKeys(w *fileWriter) error {
-	it, err := e.rows.NewIter(&pebble.IterOptions{LowerBound: []byte{rowFamily}, UpperBound: changeKey(0, 0)[:1]})
+	it, err := e.rows.NewIter(&pebble.IterOptions{LowerBound: []byte{rowFamily}, UpperBound: []byte{rowFamily + 1}})
 	if err != nil {
 		return err
 	}

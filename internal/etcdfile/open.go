@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"runtime/debug"
 
 	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
 
 	"holdfast/internal/kind"
 )
@@ -146,44 +149,68 @@ func checkSum(path string) error {
 type Status struct {
 	Hash      uint32 // CRC-32C over all buckets, names, keys and values
 	Revision  kind.Revision
-	TotalKey  int
+	TotalKey  int // keys that are not deleted
 	TotalSize int64
 	Version   string // of the storage, such as 3.7.0; empty for a file older than 3.6
 }
 
-// Status reads the whole file.
+// Status reads the whole file and checks its pages.
 func (f *File) Status(ctx context.Context) (s Status, err error) {
 	err = f.guard(func() error {
 		return f.db.View(func(tx *bolt.Tx) error {
-			s = Status{TotalSize: tx.Size()}
-			hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-			if b := tx.Bucket(bucketMeta); b != nil {
-				s.Version = string(b.Get(keyStorageVersion))
+			for problem := range tx.Check() {
+				return fmt.Errorf("%w: its pages do not fit together: %w", ErrNotSnapshot, problem)
 			}
-			return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-				_, _ = hash.Write(name)
-				isKeys := bytes.Equal(name, bucketKey)
-				return b.ForEach(func(k, v []byte) error {
-					if s.TotalKey%1024 == 0 && ctx.Err() != nil {
-						return ctx.Err()
-					}
-					_, _ = hash.Write(k)
-					_, _ = hash.Write(v)
-					if isKeys {
-						rev, _, _, err := splitRevision(k)
-						if err != nil {
-							return fmt.Errorf("%w: %w", ErrNotSnapshot, err)
-						}
-						s.Revision = rev
-					}
-					s.TotalKey++
-					s.Hash = hash.Sum32()
-					return nil
-				})
-			})
+			r := statusReader{ctx: ctx, hash: crc32.New(crc32.MakeTable(crc32.Castagnoli)), live: map[[16]byte]struct{}{}}
+			if err := tx.ForEach(r.bucket); err != nil {
+				return err
+			}
+			s = Status{r.hash.Sum32(), r.revision, len(r.live), tx.Size(), string(tx.Bucket(bucketMeta).Get(keyStorageVersion))}
+			return nil
 		})
 	})
 	return s, err
+}
+
+// statusReader takes in the records of a file in order.
+type statusReader struct {
+	ctx      context.Context
+	hash     hash.Hash32
+	revision kind.Revision
+	live     map[[16]byte]struct{} // the keys that are not deleted so far, by their hashes
+	steps    int
+}
+
+func (r *statusReader) bucket(name []byte, b *bolt.Bucket) error {
+	_, _ = r.hash.Write(name)
+	isKeys := bytes.Equal(name, bucketKey)
+	return b.ForEach(func(k, v []byte) error {
+		if r.steps++; r.steps%1024 == 0 && r.ctx.Err() != nil {
+			return r.ctx.Err()
+		}
+		_, _ = r.hash.Write(k)
+		_, _ = r.hash.Write(v)
+		if !isKeys {
+			return nil
+		}
+		rev, _, deleted, err := splitRevision(k)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrNotSnapshot, err)
+		}
+		var kv mvccpb.KeyValue
+		if err := proto.Unmarshal(v, &kv); err != nil {
+			return fmt.Errorf("%w: revision %d: %w", ErrNotSnapshot, rev, err)
+		}
+		r.revision = rev
+		sum := sha256.Sum256(kv.Key)
+		id := [16]byte(sum[:])
+		if deleted {
+			delete(r.live, id)
+		} else {
+			r.live[id] = struct{}{}
+		}
+		return nil
+	})
 }
 
 // Backend returns the path of the backend file within an etcd data directory, and whether path is one.
