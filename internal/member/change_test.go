@@ -38,9 +38,12 @@ func cluster(kinds string) (members []Member, cs *raftpb.ConfState) {
 func peers(kinds string) map[kind.MemberID]Peer {
 	known := make(map[kind.MemberID]Peer)
 	for i, k := range kinds {
-		p := Peer{Connected: k != 'd', Settled: k == 's' || k == 'b', Match: 1000}
+		p := Peer{Connected: k != 'd', Settled: k != 'c' && k != 'd', Match: 1000}
 		if k == 'b' {
 			p.Match = 899
+		}
+		if k == 'e' {
+			p.Match = 900
 		}
 		if k != '-' {
 			known[kind.MemberID(i+1)] = p
@@ -115,6 +118,7 @@ func TestCheck(t *testing.T) {
 
 		{"a learner in sync", "vl", "ss", promote(2), nil, nil},
 		{"a learner that is behind", "vl", "sb", promote(2), ErrLearnerNotReady, ErrLearnerNotReady},
+		{"a learner that is nine tenths there", "vl", "se", promote(2), nil, nil},
 		{"a learner that raft does not know", "vl", "s", promote(2), ErrIDNotFound, ErrIDNotFound},
 		{"a stranger to promote", "vl", "ss", promote(9), ErrIDNotFound, ErrIDNotFound},
 		{"a voter to promote", "vvl", "sss", promote(2), ErrNotLearner, ErrNotLearner},
