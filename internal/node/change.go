@@ -152,8 +152,8 @@ func (l *loopState) activity() member.Activity {
 	a := member.Activity{Leader: l.Identity.Member, Peers: make(map[kind.MemberID]member.Peer),
 		Strict: l.StrictReconfiguration, MaxLearners: l.MaxLearners}
 	a.Peers[a.Leader] = member.Peer{Connected: true, Settled: true, Match: l.state.Last}
-	l.followers = l.Replica.Followers(l.followers[:0])
-	for _, f := range l.followers {
+	l.progress = l.Replica.Followers(l.progress[:0])
+	for _, f := range l.progress {
 		since, ok := l.Transport.Active(f.ID)
 		a.Peers[f.ID] = member.Peer{Connected: ok, Match: f.Match,
 			Settled: ok && l.Clock.Wall().Sub(since) >= time.Duration(member.HealthInterval)}

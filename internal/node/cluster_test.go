@@ -194,6 +194,7 @@ type seat struct {
 	id      kind.Identity
 	boot    uint64
 	change  func(*Config)
+	wrap    func(*seat) vfs.FS
 	db      *store.DB
 	log     *wal.Log
 	machine *machine.Machine
@@ -207,6 +208,12 @@ const testTick = 10 * time.Millisecond
 // seats makes a cluster of n members on disks in memory and starts them; change may alter the settings of each.
 func seats(t testing.TB, n int, change func(*Config)) (*network, []*seat) {
 	t.Helper()
+	return seatsOn(t, n, change, func(s *seat) vfs.FS { return s.fs })
+}
+
+// seatsOn is seats on disks that wrap may alter.
+func seatsOn(t testing.TB, n int, change func(*Config), wrap func(*seat) vfs.FS) (*network, []*seat) {
+	t.Helper()
 	var list []member.Member
 	for i := range n {
 		list = append(list, member.Member{Name: fmt.Sprint(i), PeerURLs: []string{fmt.Sprintf("http://127.0.0.1:%d", 2380+i)}})
@@ -216,7 +223,7 @@ func seats(t testing.TB, n int, change func(*Config)) (*network, []*seat) {
 	net := newNetwork(t, time.Millisecond/5)
 	var all []*seat
 	for i := range list {
-		s := &seat{t: t, net: net, fs: vfs.NewCrashableMem(), change: change,
+		s := &seat{t: t, net: net, fs: vfs.NewCrashableMem(), change: change, wrap: wrap,
 			id: kind.Identity{Cluster: cluster, Member: list[i].ID, Incarnation: uint64(i + 1)}}
 		check(t, store.Create(s.fs, "store", s.id, func(set func(key, value []byte)) error { machine.Genesis(set, list); return nil }))
 		check(t, wal.Create(s.fs, "log", s.id, kind.Position{Index: 1, Term: 1}, wal.Options{SegmentBytes: 1 << 20}))
@@ -243,11 +250,12 @@ func (s *seat) start() {
 	s.t.Helper()
 	var err error
 	fail := func(error) {}
-	s.db, err = store.Open(s.fs, "store", s.id, store.Options{BlockCacheBytes: 1 << 20, MemTableBytes: s.memTable(), OnFailure: func(err error) { fail(err) }})
+	fs := s.wrap(s)
+	s.db, err = store.Open(fs, "store", s.id, store.Options{BlockCacheBytes: 1 << 20, MemTableBytes: s.memTable(), OnFailure: func(err error) { fail(err) }})
 	check(s.t, err)
 	applied, err := s.db.Applied()
 	check(s.t, err)
-	s.log, err = wal.Open(s.fs, "log", s.id, wal.Witness{Applied: applied.Position}, wal.Options{SegmentBytes: 1 << 20})
+	s.log, err = wal.Open(fs, "log", s.id, wal.Witness{Applied: applied.Position}, wal.Options{SegmentBytes: 1 << 20})
 	check(s.t, err)
 	kv, err := mvcc.Open(s.db, mvcc.Options{})
 	check(s.t, err)
@@ -260,7 +268,7 @@ func (s *seat) start() {
 	s.end = s.net.join(s.id.Member)
 	c := Config{
 		Identity: s.id, Boot: uint64(s.id.Member) + s.boot, Replica: rep, Logger: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
-		Transport: s.end, TickInterval: testTick, ElectionTimeout: 10 * testTick, MaxRequestBytes: 4 << 20, FS: s.fs, Dir: "store",
+		Transport: s.end, TickInterval: testTick, ElectionTimeout: 10 * testTick, MaxRequestBytes: 4 << 20, FS: fs, Dir: "store",
 	}
 	if s.change != nil {
 		s.change(&c)

@@ -22,6 +22,8 @@ func (n *Node) runKeeper() {
 		n.Fail(fmt.Errorf("read the applied index that the store has flushed: %w", err))
 		return
 	}
+	var kept kept
+	var cut kind.Index
 	moved := n.now() // when the durable index last moved, or nothing was above it
 	var flushing <-chan struct{}
 	db := n.DB()
@@ -48,10 +50,13 @@ func (n *Node) runKeeper() {
 		applied := n.applied.Load().Position.Index
 		if now.Index > durable.Index {
 			durable, moved = now, n.now()
-			n.writer.truncate.put(durable.Index) // N3
 		}
 		if now.Index < durable.Index { // a store that was fetched anew stands lower, and the log still holds what is behind it
 			durable, moved = now, n.now()
+		}
+		if through := n.cutThrough(&kept, durable.Index); through > cut {
+			cut = through
+			n.writer.truncate.put(through) // N3
 		}
 		if applied == durable.Index {
 			moved = n.now()

@@ -17,9 +17,9 @@ const handOverTime = 500 * time.Millisecond
 // successor returns the voter that should lead next: the connected one whose log is the longest, if it holds the log
 // up to least. Those that not excludes do not count, nor those whose state is wrong.
 func (l *loopState) successor(not func(kind.MemberID) bool, least kind.Index) (id kind.MemberID, found bool) {
-	l.followers = l.Replica.Followers(l.followers[:0])
+	l.progress = l.Replica.Followers(l.progress[:0])
 	var best kind.Index
-	for _, f := range l.followers {
+	for _, f := range l.progress {
 		if f.Learner || f.State == replica.Snapshotting || f.Match < least || not != nil && not(f.ID) || l.isCorrupt(f.ID) {
 			continue
 		}

@@ -53,7 +53,8 @@ type loopState struct {
 	guests     guests
 	changes    changes
 
-	followers []replica.Follower
+	progress  []replica.Follower
+	heard     map[kind.MemberID]time.Duration // when a follower was last known to be active
 	readiness readiness
 
 	started  time.Duration
@@ -116,6 +117,7 @@ func (l *loopState) tick() {
 	}
 	l.ticked = now
 	l.Replica.Tick()
+	l.publishFollowers()
 	l.advance()
 	l.stalled()
 	l.resign()

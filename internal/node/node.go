@@ -76,6 +76,13 @@ type Config struct {
 	FlushLogEntries uint64        // or longer; 0 means 100,000
 	FlushInterval   time.Duration // or older; 0 means 5 minutes
 
+	// In a cluster of several the log is kept longer than this member needs it itself, for members that lag or come
+	// back: its newest entries, and what a follower that answers still lacks, or lacks when the snapshot that it is sent
+	// has arrived; within these bounds.
+	CatchUpEntries uint64        // how many of the newest entries; 0 means 5000
+	KeepLogBytes   int64         // 0 means 256 MiB
+	KeepLogTime    time.Duration // since the follower last came on; 0 means 30 minutes
+
 	SweepPause time.Duration // between two steps of the deleting after a compaction; 0 means 10 ms
 	SlowApply  time.Duration // a batch whose application takes longer is logged; 0 means never
 
@@ -96,6 +103,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FlushLogBytes, 64<<20)
 	setDefault(&c.FlushLogEntries, 100_000)
 	setDefault(&c.FlushInterval, 5*time.Minute)
+	setDefault(&c.CatchUpEntries, 5000)
+	setDefault(&c.KeepLogBytes, 256<<20)
+	setDefault(&c.KeepLogTime, 30*time.Minute)
 	setDefault(&c.SweepPause, 10*time.Millisecond)
 	setDefault(&c.MaxLearners, 1)
 	setDefault(&c.ScrubBytes, 4<<20)
@@ -143,7 +153,9 @@ type Node struct {
 	applied atomic.Pointer[store.Applied]
 	leading atomic.Pointer[leading]
 	changed atomic.Pointer[chan struct{}] // see LeaderChanged
-	ready   chan struct{}                 // closed when everything the log knew as committed at start is applied
+
+	followers atomic.Pointer[[]Follower] // see Followers
+	ready     chan struct{}              // closed when everything the log knew as committed at start is applied
 
 	stop   chan struct{} // closed when the goroutines are to end
 	failed chan struct{} // closed after failure is set

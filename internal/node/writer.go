@@ -51,7 +51,7 @@ func (n *Node) runWriter() {
 				n.failUnlessStopping(err)
 				return
 			}
-			log.Evict(n.applied.Load().Position.Index)
+			log.Evict(n.evictable())
 			n.wantSpare()
 		}
 		spares = n.writer.spares.take(spares)
