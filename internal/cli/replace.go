@@ -83,14 +83,21 @@ func (r *replacement) run(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, r.wait)
 		defer cancel()
 	}
-	for {
+	for known := false; ; {
 		s, err := r.look(ctx, client)
+		if err != nil && known {
+			err = r.patiently(err) // the cluster has answered before
+		} else if err == nil {
+			known = true
+		}
 		if err != nil {
 			return r.failed(ctx, err)
 		}
-		done, err := r.step(ctx, client, s)
-		if err != nil {
-			return r.failed(ctx, err)
+		done := false
+		if s.members != nil {
+			if done, err = r.step(ctx, client, s); err != nil {
+				return r.failed(ctx, err)
+			}
 		}
 		if done {
 			return nil
@@ -157,14 +164,14 @@ func (r *replacement) step(ctx context.Context, client *clientv3.Client, s stage
 	}
 	switch {
 	case s.new == nil:
-		return false, r.add(ctx, client, s)
+		return false, r.patiently(r.add(ctx, client, s))
 	case !s.new.IsLearner && s.old == nil:
 		r.say("Member %s (%x) votes, and %s is gone: the swap is complete.", cmpName(s.new.Name, r.name), s.new.ID, r.old)
 		return true, nil
 	case !s.new.IsLearner:
 		// Somebody else has promoted it.
 		r.say("Member %x votes already; removing %s (%x).", s.new.ID, r.old, s.old.ID)
-		return false, r.change(ctx, client, removeStep(s.old.ID))
+		return false, r.patiently(r.change(ctx, client, removeStep(s.old.ID)))
 	case s.old == nil:
 		r.say("%s is gone already; waiting for the new member (%x) to catch up.", r.old, s.new.ID)
 		return false, r.patiently(r.change(ctx, client, promoteStep(s.new.ID)))

@@ -94,8 +94,13 @@ func checkAdd(s command.MemberStep, members []Member, at int, a *Activity) error
 		if s.Op == command.AddVoter && !alone && started < majority(voters+1) {
 			return ErrNotEnoughStarted
 		}
-		// The new member counts as one that is not there, except beside a single one.
-		if voters > 1 && settled < majority(voters+1) {
+		// The new voter counts as one that is not there, except beside a single one. A learner changes no majority: the
+		// one that there is has to be there.
+		after := voters + 1
+		if s.Op == command.AddLearner {
+			after = voters
+		}
+		if voters > 1 && settled < majority(after) {
 			return ErrUnhealthy
 		}
 	}

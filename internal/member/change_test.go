@@ -94,7 +94,8 @@ func TestCheck(t *testing.T) {
 
 		{"a learner", "v", "s", learner(9, "u9"), nil, nil},
 		{"a learner when one has not started", "vvn", "sss", learner(9, "u9"), nil, nil},
-		{"a learner when one is gone", "vvv", "ssd", learner(9, "u9"), ErrUnhealthy, nil},
+		{"a learner when one is gone", "vvv", "ssd", learner(9, "u9"), nil, nil}, // etcd refuses it
+		{"a learner when the majority is gone", "vvv", "sdd", learner(9, "u9"), ErrUnhealthy, nil},
 		{"a second learner", "vl", "ss", learner(9, "u9"), ErrTooManyLearners, ErrTooManyLearners},
 		{"a second learner at a URL that is there", "vl", "ss", learner(9, "u2"), ErrPeerURLExists, ErrPeerURLExists},
 		{"a voter beside a learner", "vl", "ss", add(9, "u9"), nil, nil},
