@@ -20,14 +20,17 @@ type ownAlarm struct {
 	since time.Duration // when there began to be, in the node's time
 }
 
-// Alarms lists the alarms that are raised in the cluster. This member's own about room is among them from the moment at
-// which it refuses commands, the cluster's record of it follows.
+// Alarms lists the alarms that are raised in the cluster. This member's own is among them from the moment at which it
+// refuses commands, the cluster's record of it follows.
 func (n *Node) Alarms() []machine.Alarm {
 	alarms := n.Replica.Machine().Alarms()
-	own := machine.Alarm{Member: n.Identity.Member, Type: command.AlarmNoSpace}
-	if n.noRoom() && !slices.Contains(alarms, own) {
-		return append(slices.Clone(alarms), own)
+	add := func(of command.AlarmType, raised bool) {
+		if own := (machine.Alarm{Member: n.Identity.Member, Type: of}); raised && !slices.Contains(alarms, own) {
+			alarms = append(slices.Clone(alarms), own)
+		}
 	}
+	add(command.AlarmNoSpace, n.noRoom())
+	add(command.AlarmCorrupt, n.Corrupt())
 	return alarms
 }
 

@@ -183,6 +183,7 @@ var requests = map[string]proto.Message{
 	"/v3electionpb.Election/Observe":          &pb.PutRequest{Key: []byte("a")}, // name 1
 	"/v3electionpb.Election/Resign":           &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("a"), RangeEnd: []byte("a/1"), StartRevision: 1}}},
 	"/holdfast.v1.Cluster/Change":             &pb.StatusResponse{Header: &pb.ResponseHeader{ClusterId: 4, MemberId: 1}}, // steps 1: op 1, id 2
+	"/holdfast.v1.Cluster/Repair":             &pb.StatusRequest{},
 	"/grpc.health.v1.Health/Check":            &pb.StatusRequest{},
 	"/grpc.health.v1.Health/Watch":            &pb.StatusRequest{},
 	"/grpc.health.v1.Health/List":             &pb.StatusRequest{},

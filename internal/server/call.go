@@ -25,6 +25,7 @@ type method struct {
 	kind    string // unary, client_stream, server_stream or bidi_stream
 	policy  policy
 	learner bool // a learner serves it, perhaps only in part
+	state   bool // it reads or writes the state of the member
 	counts  counters
 }
 
@@ -144,11 +145,14 @@ func (c *countedStream) RecvMsg(m any) error {
 }
 
 // admit is what every call passes before its request is looked at: whether this member serves the method at all,
-// whether the client wants to be turned away while there is no leader, and what the method asks of the caller.
+// whether its state is right, whether the client wants to be turned away while there is no leader, and what the method asks of the caller.
 func (s *Server) admit(ctx context.Context, m *method, versions *clientVersions) error {
 	where := s.node.Status()
 	if where.Learner && !m.learner {
 		return rpctypes.ErrGRPCNotSupportedForLearner
+	}
+	if m.state && s.node.Corrupt() {
+		return rpctypes.ErrGRPCCorrupt
 	}
 	version := "unknown"
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(v) > 0 {

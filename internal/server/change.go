@@ -10,19 +10,26 @@ import (
 	"holdfast/internal/command"
 )
 
-// The service holdfast.v1.Cluster, which etcd does not have. It has one method:
+// The service holdfast.v1.Cluster, which etcd does not have. Its methods:
 //
 //	rpc Change(ChangeRequest) returns (etcdserverpb.MemberListResponse)
+//	rpc Repair(RepairRequest) returns (RepairResponse)
 //
 //	message ChangeRequest { repeated Step steps = 1; }
 //	message Step { int32 op = 1; uint64 id = 2; repeated string peer_urls = 3; }
 //
-// It changes the membership in several steps at once: all of them happen, or none, and at no moment may one majority decide
+//	message RepairRequest {}
+//	message RepairResponse { etcdserverpb.ResponseHeader header = 1; string cause = 2; uint64 index = 3; int64 revision = 4; int64 nanoseconds = 5; }
+//
+// Repair fetches the state of a member that is in quarantine anew from the others. The answer says why it was there, the
+// entry at which its digest agrees with the majority's, the revision at which its keys do, and how long it took.
+//
+// Change changes the membership in several steps at once: all of them happen, or none, and at no moment may one majority decide
 // without the other (Raft thesis, section 4.3). The operations are 1 to add a member that votes, 2 to add a learner, 3 to
 // promote one, 4 to remove a member. A member that is added gets its id here. The header of the answer has no revision.
 var ownClusterDesc = grpc.ServiceDesc{
 	ServiceName: "holdfast.v1.Cluster",
-	Methods:     []grpc.MethodDesc{{MethodName: "Change"}},
+	Methods:     []grpc.MethodDesc{{MethodName: "Change"}, {MethodName: "Repair"}},
 	Metadata:    "holdfast/v1/cluster.proto",
 }
 

@@ -27,11 +27,12 @@ var _ Node = (*node.Node)(nil)
 
 // fakeNode is a member without a log: what a proposal is answered is up to the test.
 type fakeNode struct {
-	machine *machine.Machine
-	hub     *watch.Hub
-	propose func(ctx context.Context, c command.Command) (machine.Reply, error)
-	members []member.Member // what Members says; nil for the machine's
-	follows bool            // another member leads
+	machine  *machine.Machine
+	hub      *watch.Hub
+	propose  func(ctx context.Context, c command.Command) (machine.Reply, error)
+	members  []member.Member // what Members says; nil for the machine's
+	follows  bool            // another member leads
+	refusing chan struct{}   // closed while the state is wrong
 
 	mu struct {
 		sync.Mutex
@@ -50,7 +51,7 @@ const (
 )
 
 func newFakeNode(t testing.TB) *fakeNode {
-	f := &fakeNode{machine: openMachine(t)}
+	f := &fakeNode{machine: openMachine(t), refusing: make(chan struct{})}
 	f.hub = watch.New(f.machine.KV(), watch.Options{})
 	f.propose = func(context.Context, command.Command) (machine.Reply, error) { return machine.Reply{Revision: 7}, nil }
 	f.mu.status = node.Status{Leader: fakeMember, Term: 3, Index: 20, Applied: 19}
@@ -102,6 +103,31 @@ func (f *fakeNode) Members(ctx context.Context, linearizable bool) ([]member.Mem
 }
 
 func (f *fakeNode) WaitCompacted(context.Context, kind.Revision) error { return nil }
+
+func (f *fakeNode) Corrupt() bool {
+	select {
+	case <-f.Refusing():
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *fakeNode) Refusing() <-chan struct{} { return f.refusing }
+
+func (f *fakeNode) Quarantine() string {
+	if f.Corrupt() {
+		return "it differs"
+	}
+	return ""
+}
+
+func (f *fakeNode) Repair(context.Context) (node.Repaired, error) {
+	if !f.Corrupt() {
+		return node.Repaired{}, node.ErrNothingToRepair
+	}
+	return node.Repaired{Index: 9, Revision: 8, Took: 7}, nil
+}
 
 // set changes what the fake says, under its lock.
 func (f *fakeNode) set(change func(*fakeNode)) {

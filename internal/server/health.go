@@ -126,6 +126,9 @@ func (h *healthChecks) serveHealth(w http.ResponseWriter, r *http.Request) {
 // reason says why the member is not healthy, or nothing.
 func (h *healthChecks) reason(ctx context.Context, serializable bool, excluded []string) string {
 	for _, a := range h.s.node.Alarms() {
+		if a.Type == command.AlarmCorrupt && !h.s.node.Corrupt() {
+			continue // it is another member's
+		}
 		if name := alarmType(a.Type).String(); !slices.Contains(excluded, name) {
 			return "ALARM " + name
 		}
@@ -159,11 +162,10 @@ func (h *healthChecks) read(ctx context.Context, serializable bool) error {
 // plain returns the words of a status without its code.
 func plain(err error) error { return errors.New(rpctypes.ErrorDesc(err)) }
 
+// intact fails on the member whose state is wrong and on no other: the others serve.
 func (h *healthChecks) intact(context.Context) error {
-	for _, a := range h.s.node.Alarms() {
-		if a.Type == command.AlarmCorrupt {
-			return errors.New("alarm activated: CORRUPT")
-		}
+	if h.s.node.Corrupt() {
+		return errors.New("alarm activated: CORRUPT")
 	}
 	return nil
 }

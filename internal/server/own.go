@@ -136,6 +136,8 @@ func (f *follower) next() ([]*mvccpb.Event, error) {
 		case <-f.stream.Ready():
 		case <-f.s.stopping:
 			return nil, node.ErrStopped
+		case <-f.s.node.Refusing():
+			return nil, node.ErrCorrupt
 		case <-f.ctx.Done():
 			return nil, f.ctx.Err()
 		}

@@ -84,6 +84,7 @@ var policies = map[string]policy{
 	"/v3electionpb.Election/Resign":   byRequest,
 
 	"/holdfast.v1.Cluster/Change": admin,
+	"/holdfast.v1.Cluster/Repair": admin,
 
 	"/grpc.health.v1.Health/Check": public,
 	"/grpc.health.v1.Health/Watch": public,

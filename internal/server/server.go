@@ -89,6 +89,15 @@ type Node interface {
 	TransferLeadership(ctx context.Context, to kind.MemberID) error
 	// WaitCompacted returns when this member has deleted what the compaction at revision made unneeded.
 	WaitCompacted(ctx context.Context, revision kind.Revision) error
+	// Corrupt reports whether the member refuses reads and writes because its state is known to be wrong, or no majority
+	// agrees on one. It is called for every request and must be cheap.
+	Corrupt() bool
+	// Refusing returns a channel that is closed while Corrupt.
+	Refusing() <-chan struct{}
+	// Quarantine says why, empty if not Corrupt.
+	Quarantine() string
+	// Repair fetches the state of the member anew from the others, and ends the quarantine.
+	Repair(ctx context.Context) (node.Repaired, error)
 }
 
 // Server is the API of one member. All methods may be called from any goroutine.

@@ -27,6 +27,7 @@ var (
 
 // learnerMethods are what a learner serves: of Range only the serializable ones, which the handler sees to.
 var learnerMethods = []string{
+	"/holdfast.v1.Cluster/Repair",
 	"/etcdserverpb.KV/Range",
 	"/etcdserverpb.Maintenance/Status",
 	"/etcdserverpb.Maintenance/Snapshot",
@@ -95,6 +96,7 @@ func (s *Server) services() []registration {
 		"/v3electionpb.Election/Leader":       s.leader,
 		"/v3electionpb.Election/Resign":       s.resignLeader,
 		"/holdfast.v1.Cluster/Change":         s.changeMembers,
+		"/holdfast.v1.Cluster/Repair":         s.repair,
 	}
 	rawStreams := map[string]grpc.StreamHandler{
 		"/etcdserverpb.KV/RangeStream":       s.rangeStream,
@@ -150,6 +152,7 @@ func (s *Server) newMethod(service, name, kind string) *method {
 	m := &method{full: "/" + service + "/" + name, service: service, name: name, kind: kind}
 	m.policy = policies[m.full]
 	m.learner = slices.Contains(learnerMethods, m.full)
+	m.state = readsOrWrites(m.full)
 	s.methods = append(s.methods, m)
 	return m
 }

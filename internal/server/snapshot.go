@@ -5,6 +5,7 @@ import (
 	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -48,6 +49,8 @@ func (m *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerSt
 		select {
 		case <-m.s.stopping:
 			return status.Error(codes.Unavailable, "etcdserver: server stopped")
+		case <-m.s.node.Refusing():
+			return rpctypes.ErrGRPCCorrupt
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
 		default:

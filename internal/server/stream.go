@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -72,6 +73,8 @@ func (s *Server) rangeStream(_ any, stream grpc.ServerStream) error {
 	defer limit.Stop()
 	select {
 	case err = <-sent:
+	case <-s.node.Refusing():
+		return rpctypes.ErrGRPCCorrupt
 	case <-limit.C:
 		return status.Errorf(codes.DeadlineExceeded, "the stream was not read to its end within %v: read faster, or ask for less at a time", s.o.MaxStreamAge)
 	}

@@ -52,6 +52,7 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 	close(more)
 	sender := watchSender{s: s, stream: stream}
 	var responses []watch.Response
+	refusing := s.node.Refusing()
 	for {
 		responses = w.Take(responses[:0])
 		for i := range responses {
@@ -83,6 +84,8 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 			}
 		case <-s.stopping:
 			return rpctypes.ErrGRPCStopped
+		case <-refusing:
+			return rpctypes.ErrGRPCCorrupt
 		case <-ctx.Done():
 			return watchEnded(ctx, ctx.Err())
 		}
