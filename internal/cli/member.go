@@ -15,7 +15,7 @@ func (f *family) memberCommand() *cobra.Command {
 		Use:   "member <subcommand>",
 		Short: "List, add, remove, update and promote the members of the cluster",
 	}
-	cmd.AddCommand(f.memberAddCommand(), f.memberListCommand(), f.memberPromoteCommand(), f.memberRemoveCommand(), f.memberReplaceCommand(), f.memberUpdateCommand())
+	cmd.AddCommand(f.memberAddCommand(), f.memberListCommand(), f.memberPromoteCommand(), f.memberRemoveCommand(), f.memberRepairCommand(), f.memberReplaceCommand(), f.memberUpdateCommand())
 	return cmd
 }
 

@@ -33,9 +33,8 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// invokeRaw calls a method over the client's connection, with its user's token. The answer is not looked at: whoever
-// calls looks at the cluster.
-func invokeRaw(ctx context.Context, client *clientv3.Client, method string, request rawMessage) error {
-	var answer rawMessage
-	return client.ActiveConnection().Invoke(ctx, method, request, &answer, grpc.ForceCodec(rawCodec{}))
+// invokeRaw calls a method over the client's connection, with its user's token.
+func invokeRaw(ctx context.Context, client *clientv3.Client, method string, request rawMessage) (answer rawMessage, err error) {
+	err = client.ActiveConnection().Invoke(ctx, method, request, &answer, grpc.ForceCodec(rawCodec{}))
+	return answer, err
 }

@@ -358,7 +358,7 @@ func (r *replacement) change(ctx context.Context, client *clientv3.Client, steps
 		step = protowire.AppendVarint(protowire.AppendTag(step, 2, protowire.VarintType), s.id)
 		request = protowire.AppendBytes(protowire.AppendTag(request, 1, protowire.BytesType), step)
 	}
-	err := invokeRaw(ctx, client, "/holdfast.v1.Cluster/Change", request)
+	_, err := invokeRaw(ctx, client, "/holdfast.v1.Cluster/Change", request) // what has become of it the cluster shows
 	if status.Code(err) == codes.Unimplemented {
 		return failed(exitFailed, errors.New("the cluster cannot change several members at once: it is etcd's, or of an earlier Holdfast; use member add --learner, "+
 			"member promote and member remove one after the other"))
