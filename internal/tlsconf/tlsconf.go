@@ -109,6 +109,7 @@ func New(o Options) (*Builder, error) {
 	for i, path := range []string{o.CertFile, o.KeyFile, o.CallCertFile, o.CallKeyFile, o.TrustedCAFile, o.CRLFile} {
 		b.mu.files[i] = &watched{fs: o.FS, path: path}
 	}
+	b.mu.untried = true // also without any file there is a set
 	m, err := b.look()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFiles, err)
