@@ -39,7 +39,7 @@ func encodeAlarm(key []byte) []byte {
 }
 
 func decodeAlarm(key, value []byte) (Alarm, error) {
-	if len(key) != 11 || len(value) != 5 || string(encodeAlarm(key)) != string(value) {
+	if len(key) != 11 || key[0] != store.FamilyAlarm || key[10] != 0 || len(value) != 5 || string(encodeAlarm(key)) != string(value) {
 		return Alarm{}, fmt.Errorf("%w: its key is %x, its value %x", ErrAlarmRecord, key, value)
 	}
 	a := Alarm{Member: kind.MemberID(binary.BigEndian.Uint64(key[1:])), Type: command.AlarmType(key[9])}
