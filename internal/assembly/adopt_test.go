@@ -290,6 +290,7 @@ func TestCrashDuringRefetch(t *testing.T) {
 	defer all[0].halt()
 	defer all[1].halt()
 	follower(t, all)
+	until(t, "the follower to follow", func() bool { return all[2].standing() == all[0].standing() && all[2].standing() == all[1].standing() })
 	all[2].spoil("zz")
 	old := all[2].standing()
 	c.armed.Store(true)

@@ -23,7 +23,7 @@ type Stores struct {
 
 // retireGrace is how long a store that was replaced stays open at least: who has asked for the current one just before
 // finds it usable.
-const retireGrace = 10 * time.Second
+const retireGrace = 2 * time.Second
 
 // stores is what a node knows of its stores beside the current one.
 type stores struct {
