@@ -92,12 +92,15 @@ func (m *Member) connect(id kind.Identity) (node.Transport, error) {
 		own = append(own, u.String())
 	}
 	m.transport = transport.New(transport.Config{
-		Identity:   id,
-		URLs:       own,
-		Hello:      transport.Hello{MachineMin: machine.Oldest(), MachineMax: machine.Latest(), Version: server.Version},
-		ClientTLS:  m.peerClientTLS(),
-		Page:       m.page,
-		Dial:       m.dial,
+		Identity:  id,
+		URLs:      own,
+		Hello:     transport.Hello{MachineMin: machine.Oldest(), MachineMax: machine.Latest(), Version: server.Version},
+		ClientTLS: m.peerClientTLS(),
+		Page:      m.page,
+		Dial:      m.dial,
+
+		SnapshotBytesPerSecond: m.config.SnapshotRateBytes,
+
 		Logger:     m.logger.Named("peer"),
 		Registerer: m.registry,
 	})

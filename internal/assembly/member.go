@@ -191,7 +191,7 @@ func (m *Member) open() error {
 		Clock:        m.o.Clock,
 		TickInterval: c.HeartbeatInterval,
 
-		InitialElectionTickAdvance: true,
+		InitialElectionTickAdvance: c.InitialElectionTickAdvance,
 		StrictReconfiguration:      c.StrictReconfigCheck,
 		MaxLearners:                orOff(int(c.MaxLearners)),
 
@@ -322,6 +322,9 @@ func (m *Member) Attend() {
 		var tokens sync.WaitGroup
 		tokens.Go(func() { chore.NewTokens(m.node, log).Run(ctx) })
 		tokens.Go(func() { m.publish(ctx) })
+		if m.config.AutoPromoteLearners {
+			tokens.Go(func() { chore.NewPromoter(m.node, log).Run(ctx) })
+		}
 		tokens.Go(func() { m.checks(log).Run(ctx) })
 		defer tokens.Wait()
 		if err := chore.New(chore.Config{Node: m.node, Logger: log}).Run(ctx); err != nil {

@@ -73,6 +73,10 @@ type Config struct {
 	PreVote bool
 	// StrictReconfigCheck refuses membership changes that would cost the cluster its quorum.
 	StrictReconfigCheck bool
+	// AutoPromoteLearners gives learners a vote when they are in sync.
+	AutoPromoteLearners bool
+	// InitialElectionTickAdvance lets the first election after a start come sooner.
+	InitialElectionTickAdvance bool
 	// MaxLearners is the number of learners that a cluster may have, at least 0.
 	MaxLearners int64
 

@@ -62,8 +62,9 @@ var usedThrough = map[string]string{
 
 // usedHere are the settings that do their work in this package.
 var usedHere = map[string]string{
-	"AutoTLS":    "without it an https URL needs a certificate file; the program makes one where there is none",
-	"ConfigFile": "Parse reads it",
+	"AutoTLS":           "without it an https URL needs a certificate file; the program makes one where there is none",
+	"ConfigFile":        "Parse reads it",
+	"DiscoveryFallback": "only one value is accepted",
 }
 
 // fieldAt returns the name of the field of c that p points to.

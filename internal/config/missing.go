@@ -16,7 +16,7 @@ var removed = map[string]string{
 
 func init() {
 	for _, name := range []string{
-		"wal-dir", "initial-election-tick-advance", "max-wals", "max-snapshots", "memory-mlock",
+		"wal-dir", "max-wals", "max-snapshots", "memory-mlock",
 		"backend-bbolt-freelist-type", "backend-batch-interval", "backend-batch-limit", "socket-reuse-port",
 		"socket-reuse-address", "raft-read-timeout", "raft-write-timeout",
 

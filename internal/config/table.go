@@ -38,6 +38,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.ElectionTimeout },
 	},
 	{
+		Name: "initial-election-tick-advance", Section: Member, Kind: Bool, Default: "true",
+		Help:  "Let the first election after a start come sooner: a member that is connected with a majority does not wait for a whole election timeout.",
+		field: func(c *Config) any { return &c.InitialElectionTickAdvance },
+	},
+	{
 		Name: "listen-peer-urls", Section: Member, Kind: URLList, Default: "http://localhost:2380",
 		Help:  "Where to listen for other members: URLs with an IP address or localhost, or unix://path; https:// and unixs:// for TLS.",
 		field: func(c *Config) any { return &c.ListenPeerURLs },
@@ -460,6 +465,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.UnsafeNoFsync },
 	},
 
+	{
+		Name: "auto-promote-learners", Section: Holdfast, Kind: Bool, Default: "false", Own: true,
+		Help:  "Give a learner a vote as soon as it runs and is in sync. The leader's setting counts.",
+		field: func(c *Config) any { return &c.AutoPromoteLearners },
+	},
 	{
 		Name: "strict-permissions", Section: Holdfast, Kind: Bool, Default: "false", Own: true,
 		Help:  "Refuse to start, instead of warning, when the data directory is open to other users.",

@@ -44,7 +44,7 @@ var rooms = map[string]row{
 	"replica": {"auth batch command machine member mvcc store wal", "it is one member as an object: no network, no API"},
 	"watch":   {"command mvcc store", "it hands out what the store has changed; it does not know how clients are told"},
 	"node":    {"auth batch command datadir digest lease machine member mvcc replica snapshot store transport wal watch", "it runs a replica; it does not know who asks"},
-	"chore":   {"auth command lease machine node", "it does a leader's duties through the node, like any other proposer"},
+	"chore":   {"auth command lease machine member node", "it does a leader's duties through the node, like any other proposer"},
 	"server":  {"auth command lease machine member mvcc node store watch", "it speaks the API and asks the node; files are not its business"},
 
 	"gateway": {"", "it turns JSON into calls; whose calls they are and what they do is the server's"},
