@@ -304,7 +304,7 @@ func (m *Member) initialCheck(ctx context.Context) error {
 
 // checks are the comparisons of what all members hold, as the settings have them.
 func (m *Member) checks(log *zap.Logger) *chore.Checks {
-	c := chore.ChecksConfig{Node: m.node, Logger: log, Always: m.config.CorruptCheckTime}
+	c := chore.ChecksConfig{Node: m.node, Logger: log, Clock: m.o.Clock, Always: m.config.CorruptCheckTime}
 	if m.config.Enabled(config.CompactHashCheck) {
 		c.Compactions = m.config.CompactHashCheckTime
 	}
@@ -320,14 +320,14 @@ func (m *Member) Attend() {
 	go func() {
 		defer close(m.choreDone)
 		var tokens sync.WaitGroup
-		tokens.Go(func() { chore.NewTokens(m.node, log).Run(ctx) })
+		tokens.Go(func() { chore.NewTokens(m.node, log, m.o.Clock).Run(ctx) })
 		tokens.Go(func() { m.publish(ctx) })
 		if m.config.AutoPromoteLearners {
 			tokens.Go(func() { chore.NewPromoter(m.node, log).Run(ctx) })
 		}
 		tokens.Go(func() { m.checks(log).Run(ctx) })
 		defer tokens.Wait()
-		if err := chore.New(chore.Config{Node: m.node, Logger: log}).Run(ctx); err != nil {
+		if err := chore.New(chore.Config{Node: m.node, Logger: log, Clock: m.o.Clock}).Run(ctx); err != nil {
 			m.node.Fail(err)
 		}
 	}()

@@ -27,6 +27,7 @@ type Comparer interface {
 type ChecksConfig struct {
 	Node        Comparer
 	Logger      *zap.Logger   // nil logs nothing
+	Clock       node.Clock    // nil means that of the system
 	Always      time.Duration // between two comparisons of all keys; 0 means never
 	Compactions time.Duration // between two looks for a compaction whose result was not compared; 0 means never
 }
@@ -46,23 +47,24 @@ func NewChecks(c ChecksConfig) *Checks {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	c.Clock = clockOr(c.Clock)
 	return &Checks{ChecksConfig: c}
 }
 
 // Run compares until ctx ends.
 func (c *Checks) Run(ctx context.Context) {
-	always, compactions := ticks(c.Always), ticks(c.Compactions)
+	always, compactions := c.ticks(c.Always), c.ticks(c.Compactions)
 	defer always.Stop()
 	defer compactions.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-always.C:
+		case <-always.C():
 			if c.Always > 0 {
 				c.compare(ctx, 0)
 			}
-		case <-compactions.C:
+		case <-compactions.C():
 			if c.Compactions > 0 {
 				c.compactions(ctx)
 			}
@@ -71,11 +73,11 @@ func (c *Checks) Run(ctx context.Context) {
 }
 
 // ticks makes a ticker, one that hardly ever ticks for 0.
-func ticks(d time.Duration) *time.Ticker {
+func (c *Checks) ticks(d time.Duration) node.Timer {
 	if d <= 0 {
 		d = 1 << 60
 	}
-	return time.NewTicker(d)
+	return c.Clock.NewTicker(d)
 }
 
 // compactions compares the result of the last compaction, if that was not done yet. A member that has not come so far

@@ -26,6 +26,7 @@ import (
 	"holdfast/internal/kind"
 	"holdfast/internal/lease"
 	"holdfast/internal/machine"
+	"holdfast/internal/node"
 )
 
 // Node is what the duties need of a member; all methods may be called at any time.
@@ -52,6 +53,7 @@ type Node interface {
 type Config struct {
 	Node   Node
 	Logger *zap.Logger // nil logs nothing
+	Clock  node.Clock  // nil means that of the system
 }
 
 // interval is how often the duties are looked at when nothing is due before. It is half of what K2 promises.
@@ -64,6 +66,7 @@ const soonest = 5 * time.Millisecond
 type Chore struct {
 	node  Node
 	log   *zap.Logger
+	clock node.Clock
 	batch int // leases that the next batch of expiry holds
 }
 
@@ -72,7 +75,15 @@ func New(c Config) *Chore {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	return &Chore{node: c.Node, log: c.Logger, batch: firstBatch}
+	return &Chore{node: c.Node, log: c.Logger, clock: clockOr(c.Clock), batch: firstBatch}
+}
+
+// clockOr returns the clock, that of the system for nil.
+func clockOr(c node.Clock) node.Clock {
+	if c == nil {
+		return node.SystemClock()
+	}
+	return c
 }
 
 // Run does the duties until ctx ends. The error is that of a bug that it has met, with which the member stops.
@@ -83,13 +94,13 @@ func (c *Chore) Run(ctx context.Context) (err error) {
 			err = fmt.Errorf("a duty of the leader panicked: %v", p)
 		}
 	}()
-	timer := time.NewTimer(0)
+	timer := c.clock.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-timer.C:
+		case <-timer.C():
 		}
 		timer.Reset(c.turn(ctx))
 	}

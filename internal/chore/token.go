@@ -30,16 +30,17 @@ type TokenNode interface {
 // Tokens does the duties about tokens. Every member has those uses logged that it has seen itself; the leader forgets
 // the tokens whose time is over, and lets the log know the time while there are any. Run it once.
 type Tokens struct {
-	node TokenNode
-	log  *zap.Logger
+	node  TokenNode
+	log   *zap.Logger
+	clock node.Clock
 }
 
-// NewTokens makes a Tokens; a nil log logs nothing.
-func NewTokens(n TokenNode, log *zap.Logger) *Tokens {
+// NewTokens makes a Tokens; a nil log logs nothing, and a nil clock is that of the system.
+func NewTokens(n TokenNode, log *zap.Logger, clock node.Clock) *Tokens {
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Tokens{n, log}
+	return &Tokens{n, log, clockOr(clock)}
 }
 
 const (
@@ -53,13 +54,13 @@ const (
 
 // Run does the duties until ctx ends.
 func (t *Tokens) Run(ctx context.Context) {
-	ticker := time.NewTicker(interval)
+	ticker := t.clock.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-ticker.C():
 			now, leading := t.node.ClusterTime()
 			if !leading || t.node.Auth().Tokens() == 0 {
 				continue
@@ -69,7 +70,7 @@ func (t *Tokens) Run(ctx context.Context) {
 				t.propose(ctx, nil)
 			}
 		case <-t.node.TokensUsed():
-			rest(ctx, gatherUses)
+			t.rest(ctx, gatherUses)
 			for used := t.node.TokenUses(mostUses); len(used) > 0 && t.propose(ctx, used); {
 				used = t.node.TokenUses(mostUses)
 			}
@@ -91,17 +92,17 @@ func (t *Tokens) propose(ctx context.Context, used []*auth.Token) bool {
 	}
 	if ctx.Err() == nil {
 		t.log.Warn("could not log the last uses of tokens; it is tried again when they are used again", zap.Int("tokens", len(used)), zap.Error(err))
-		rest(ctx, retryUses)
+		t.rest(ctx, retryUses)
 	}
 	return false
 }
 
 // rest waits, unless ctx ends first.
-func rest(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
+func (t *Tokens) rest(ctx context.Context, d time.Duration) {
+	timer := t.clock.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-timer.C():
 	}
 }
