@@ -79,6 +79,9 @@ func TestLivesThroughAdoption(t *testing.T) {
 	if got, err := view.Range(context.Background(), command.Range{Interval: everything, CountOnly: true}); err != nil || view.Revision() != start || got.Count != 40 {
 		t.Errorf("the view of the old store reads %d keys at revision %d, %v", got.Count, view.Revision(), err)
 	}
+	if old.Shut() {
+		t.Error("the old store could be closed while it is read")
+	}
 	if _, err := mem.Stat("data/" + oldStore); err != nil {
 		t.Errorf("the old store was removed while it was read: %v", err)
 	}

@@ -64,6 +64,7 @@ type Sizes struct {
 	FlushLogBytes int64  // of the log, after which the store is flushed
 
 	FlushLogEntries uint64 // of the log, after which the store is flushed
+	KeepLogBytes    int64  // of the log, which are kept for members that lag
 }
 
 // Member is a member that is open.
@@ -203,6 +204,7 @@ func (m *Member) open() error {
 		MinFreeBytes:    uint64(c.MinFreeBytes),
 		FlushLogBytes:   m.o.Sizes.FlushLogBytes,
 		FlushLogEntries: m.o.Sizes.FlushLogEntries,
+		KeepLogBytes:    m.o.Sizes.KeepLogBytes,
 		SweepPause:      c.CompactionSleepInterval,
 		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},

@@ -183,7 +183,7 @@ func (w *wire) begin(t *testing.T, i int, fs vfs.FS) (*rig, error) {
 	var err error
 	r.Member, err = Open(settings(t, i), Options{
 		FS: fs, Logger: zap.NewNop(), Registerer: prometheus.NewRegistry(),
-		Sizes: Sizes{SegmentBytes: 16 << 10, MemTableBytes: 256 << 10, FlushLogEntries: 20},
+		Sizes: Sizes{SegmentBytes: 16 << 10, MemTableBytes: 256 << 10, FlushLogEntries: 20, KeepLogBytes: 1},
 		Transport: func(id kind.Identity) (node.Transport, error) {
 			r.end = w.join(id.Member)
 			return r.end, nil
