@@ -193,3 +193,40 @@ func TestMoveLeader(t *testing.T) {
 		t.Errorf("a change under way is told as %v", err)
 	}
 }
+
+// Who may see the alarms may not raise or clear one, and who may not change members changes none.
+func TestAlarmsAndMembersNeedRoot(t *testing.T) {
+	w := newWorld(t, Options{})
+	m, c := pb.NewMaintenanceClient(w.conn), pb.NewClusterClient(w.conn)
+	_, err := m.Alarm(w.as("bob"), &pb.AlarmRequest{})
+	w.allowed("see the alarms", err)
+	for _, action := range []pb.AlarmRequest_AlarmAction{pb.AlarmRequest_ACTIVATE, pb.AlarmRequest_DEACTIVATE} {
+		_, err = m.Alarm(w.as("bob"), &pb.AlarmRequest{Action: action, MemberID: 1, Alarm: pb.AlarmType_NOSPACE})
+		w.denied(action.String(), err, "permission denied")
+	}
+	id := uint64(w.node.machine.Members()[0].ID)
+	_, err = c.MemberUpdate(w.as("bob"), &pb.MemberUpdateRequest{ID: id, PeerURLs: []string{"http://a:1"}})
+	w.denied("update a member", err, "permission denied")
+	_, err = m.Alarm(w.as("root"), &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 1, Alarm: pb.AlarmType_NOSPACE})
+	w.allowed("raise an alarm", err)
+	_, err = c.MemberUpdate(w.as("root"), &pb.MemberUpdateRequest{ID: id, PeerURLs: []string{"http://a:1"}})
+	w.allowed("update a member", err)
+	if alarms := w.node.machine.Alarms(); len(alarms) != 1 || alarms[0].Member != 1 {
+		t.Errorf("alarms %v", alarms)
+	}
+	// The machine decides again about what was allowed by other rights.
+	for _, c := range []command.Command{
+		{Kind: command.KindAlarm, Payload: command.AppendAlarm(nil, &command.Alarm{Action: command.AlarmClear, Member: 1, Type: command.AlarmNoSpace})},
+		{Kind: command.KindMemberUpdate, Payload: command.AppendMemberUpdate(nil, &command.MemberUpdate{ID: kind.MemberID(id), PeerURLs: []string{"http://b:1"}})},
+	} {
+		for _, who := range []string{"bob", "root", ""} { // the user root is younger than that too
+			c.User, c.AuthRevision = who, 1
+			if reply, err := w.node.Propose(timeout(t), c); err != nil || !errors.Is(reply.Err, machine.ErrAuthChanged) {
+				t.Errorf("%v by %q: %v, %v", c.Kind, who, reply.Err, err)
+			}
+		}
+	}
+	if alarms, m := w.node.machine.Alarms(), w.node.machine.Members()[0]; len(alarms) != 1 || m.PeerURLs[0] != "http://a:1" {
+		t.Errorf("alarms %v, member %v", alarms, m)
+	}
+}
