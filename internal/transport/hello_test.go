@@ -59,11 +59,13 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%v\nwant %q", why, c.want)
 		}
 	}
-	conn, err := net.Dial("tcp", a.listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	for _, h := range []hello{{from: 2, to: 9}, {from: 1, to: 1}} {
+		h.min, h.max, h.class, h.cluster = 1, 1, ClassUrgent, testCluster
+		if w, err := greet(knock(t, a), h); err != nil || w.status != statusWrongMember {
+			t.Errorf("member %v calls member %v: %v, %v", h.from, h.to, w.status, err)
+		}
 	}
-	defer conn.Close()
+	conn := knock(t, a)
 	future := hello{min: 8, max: 9, class: ClassUrgent, cluster: testCluster, from: 2, to: 1}
 	w, err := greet(conn, future)
 	if err != nil {

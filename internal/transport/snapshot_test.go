@@ -326,7 +326,7 @@ func TestSnapshotChecksums(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = conn.Write(announced)
-	_, _ = conn.Write(numbersFrame(frameEnd, 1, 10, 7))
+	_, _ = conn.Write(numbersFrame(frameEnd, 0, 0, 7))
 	r := newFrameReader(conn, maxControlBytes, 0, nil)
 	for {
 		frameKind, body, err := r.next(false)

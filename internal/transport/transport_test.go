@@ -176,13 +176,13 @@ func TestUnsentAtEveryByte(t *testing.T) {
 		if b := q.fill(nil); len(b) != frameBytes {
 			t.Fatalf("%d bytes, want %d", len(b), frameBytes)
 		}
-		before := len(a.unsentNow())
+		before, failures := len(a.unsentNow()), valueOf(t, a.registry, "etcd_network_peer_sent_failures_total", "2")
 		q.written(n, errCut)
 		if n < frameBytes {
 			eventually(t, "both are reported", func() bool { return len(a.unsentNow()) == before+2 })
 			continue
 		}
-		if len(a.unsentNow()) != before {
+		if len(a.unsentNow()) != before || valueOf(t, a.registry, "etcd_network_peer_sent_failures_total", "2") != failures {
 			t.Errorf("after %d bytes of %d something is reported", n, frameBytes)
 		}
 	}
@@ -321,7 +321,7 @@ func TestOneWrite(t *testing.T) {
 
 // A peer whose machine stands still is inactive after DeadAfter, and active again when it goes on.
 func TestSilentPeer(t *testing.T) {
-	a, b := start(t, 1, limited(func(l *Limits) { l.DeadAfter = 200 * time.Millisecond })), start(t, 2)
+	a, b := start(t, 1, limited(func(l *Limits) { l.DeadAfter = 200 * time.Millisecond })), start(t, 2, limited(func(l *Limits) { l.DeadAfter = time.Hour }))
 	p := newProxy(t, b.listener.Addr())
 	a.SetPeers([]Peer{b.peer(p.url)}, nil)
 	b.SetPeers([]Peer{a.peer()}, nil)
