@@ -1,6 +1,7 @@
 // Command holdfast is the server, the client and the admin tool in one binary.
 //
 //	holdfast [serve] [flags]       a member; without a command it serves
+//	holdfast dev                   a whole cluster on this machine, for trying things out
 //	holdfast get | put | …         the client, as etcdctl
 //	holdfast inspect wal | store   looks into the files of a stopped member
 //
@@ -63,6 +64,7 @@ func run(args []string) int {
 		DisableFlagParsing: true, // the table in config parses; it is reached only for help
 		Run:                func(_ *cobra.Command, args []string) { os.Exit(serve("holdfast", args)) },
 	})
+	root.AddCommand(devCommand())
 	root.AddCommand(inspect.Command())
 	cli.AddTo(root, version)
 	offline.AddTo(root)

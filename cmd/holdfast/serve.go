@@ -27,6 +27,10 @@ const (
 	exitRefused = 2 // the settings are wrong; nothing was touched
 )
 
+// removedSentence is what is said of a member that the cluster has removed.
+const removedSentence = "the cluster has removed this member, so it ends; its data directory is of no more use, and may be kept or deleted. " +
+	"To bring this machine back, have it added anew (holdfast member add) and start it with an empty data directory and --initial-cluster-state=existing"
+
 // serve runs a member until a signal ends it or it fails.
 func serve(program string, args []string) int {
 	c, warnings, err := config.Parse(program, args, os.Environ(), os.ReadFile)
@@ -61,6 +65,10 @@ func serve(program string, args []string) int {
 			logger.Info("stopped by a signal before it served")
 			return exitOK
 		}
+		if errors.Is(err, holdfast.ErrRemoved) {
+			fail(logger, console, removedSentence)
+			return exitOK
+		}
 		fail(logger, console, "could not start: "+err.Error())
 		return exitFailed
 	}
@@ -73,6 +81,10 @@ func serve(program string, args []string) int {
 	}
 	started := time.Now()
 	err = m.Close()
+	if errors.Is(m.Err(), holdfast.ErrRemoved) {
+		fail(logger, console, removedSentence)
+		return exitOK // as etcd: whoever watches over it must not start it again
+	}
 	if err != nil && m.Err() == nil {
 		// Asked to end, and nothing is lost: the log holds all that was acknowledged.
 		logger.Warn(err.Error())
