@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -125,7 +126,8 @@ func TestSickDisk(t *testing.T) {
 					l.run(t, fmt.Sprint(i), func() *Node { return s.Node }, 4)
 				}
 				time.Sleep(5 * testTick)
-				heal := spoil(disks[first.id.Member])
+				heal := sync.OnceFunc(spoil(disks[first.id.Member]))
+				t.Cleanup(heal) // before the members are stopped
 				rest := others(all, first)
 				until(t, "another leads", func() bool { return rest[0].Status().Leading || rest[1].Status().Leading })
 				after := l.acknowledged.Load()

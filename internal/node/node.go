@@ -3,17 +3,29 @@
 //
 // Four goroutines carry a command from its caller to its answer, and each owns one thing:
 //
-//	loop     the Replica: ticks, packs waiting commands into entries, hands out work, takes finished work back
+//	loop     the Replica: ticks, messages of other members, packs waiting commands into entries or forwards them to the
+//	         leader, hands out work, takes finished work back
 //	writer   the log: appends what is queued, one sync for all of it
 //	applier  the machine: applies what is queued, wakes the callers
 //	keeper   the disk: flushes the store so that the log can be cut, watches free space
 //
 // Three more work ahead and behind: the preparer makes the log's next segment, the sweeper deletes compacted versions
-// in small steps, stores sends snapshots and removes stores that were replaced. They meet in queues that are bounded by what the proposal queue lets in and by raft's limits.
+// in small steps, stores sends snapshots and removes stores that were replaced. They meet in queues that are bounded by
+// what the proposal queue lets in and by raft's limits. What other members send is bounded too, and what keeps a leader
+// in office, ticks first, goes before data and commands.
+//
+// # The fate of a command
+//
+// A command is bound to the term in which it is put into an entry, or sent to the leader, which takes it in exactly that
+// term or says that it did not. It is delivered when this member applies it. It is certainly lost when this member has
+// applied an entry of a later term without having met it, since the terms of a log never decrease; then, and when the
+// leader has refused it, it is proposed again, its deadline unchanged. The network may deliver a forward twice: forwards
+// are numbered, and a leader takes each once. Only an adopted snapshot hides what has become of a command.
 //
 // Invariants:
 //
-//	N1  A command is proposed at most once. Whoever gives up on it never sends it again.
+//	N1  A command is applied at most once: it is proposed again only when it is certain that it was not, and never when
+//	    its caller has left.
 //	N2  A caller is answered after its command's batch is in the store and published, not before.
 //	N3  The log is cut only below the applied index that the store has flushed (I3).
 //	N4  After a failure of the log or the store nothing more is acknowledged: the node stops by itself and
@@ -21,6 +33,10 @@
 //	N5  When Run has returned, every goroutine it started is gone and every caller has been answered.
 //	N6  A snapshot takes the place of the store in steps that are each durable before the next; a start finishes or
 //	    forgets what was interrupted. Who reads the store that was replaced reads on.
+//	N7  A linearizable read is answered only from an index that the leader had committed when a majority still followed
+//	    it, asked for after the read has begun, in this life of the member.
+//	N8  Changes of the membership are proposed one at a time, when the first entry of the leader's term and every change
+//	    before are applied.
 package node
 
 import (

@@ -90,6 +90,72 @@ func TestQueuePacks(t *testing.T) {
 	}
 }
 
+// TestQueueDuties: the cluster's own commands have room when there is none for clients, and go first.
+func TestQueueDuties(t *testing.T) {
+	q := newQueue(2, 10)
+	added(t, q, "aaaaa")
+	added(t, q, "bbbbb")
+	if _, err := q.add(proposalOf("c")); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("a third of two: %v", err)
+	}
+	duty := &proposal{command: command.Command{Kind: command.KindLeaseExpire}, done: make(chan struct{}, 1)}
+	q.maxBytes = 20
+	if _, err := q.add(duty); err != nil {
+		t.Errorf("a duty: %v", err)
+	}
+	if batch := q.take(nil, 100, 1); len(batch) != 3 || batch[0] != duty {
+		t.Errorf("packed: %v", batch)
+	}
+}
+
+// TestQueueFate: what is bound to a term waits again, under a new sequence, when a later term has come or the leader of
+// its own has refused it; nothing else moves it.
+func TestQueueFate(t *testing.T) {
+	q := newQueue(100, 1000)
+	p := added(t, q, "p")
+	old := p.command.Origin.Sequence
+	q.take(nil, 100, 5)
+	if again := q.settle(5) + q.settle(4); again != 0 {
+		t.Errorf("%d wait again although their term has not ended", again)
+	}
+	q.requeue([]uint64{old}, 4)
+	q.requeue([]uint64{old + 1}, 5)
+	if n, _ := q.waiting(); n != 0 {
+		t.Errorf("%d wait again for a refusal that is not theirs", n)
+	}
+	if again := q.settle(6); again != 1 || p.command.Origin.Sequence == old {
+		t.Errorf("%d wait again, under sequence %d", again, p.command.Origin.Sequence)
+	}
+	if again := q.settle(7); again != 0 {
+		t.Errorf("%d that wait anyway", again)
+	}
+	q.deliver([]machine.Reply{{Origin: command.Origin{Sequence: old}}})
+	if q.pending() != 1 {
+		t.Error("a reply to the old sequence was taken for one to the new")
+	}
+	q.take(nil, 100, 7)
+	q.requeue([]uint64{p.command.Origin.Sequence}, 7)
+	if n, _ := q.waiting(); n != 1 {
+		t.Errorf("%d wait again after a refusal", n)
+	}
+}
+
+// TestReadsOfAnotherLife holds N7: the contexts of two lives of a member are not the same, so that the late answer to a
+// question of the one is not taken for one to the other.
+func TestReadsOfAnotherLife(t *testing.T) {
+	var contexts []uint64
+	for _, boot := range []uint64{1 << 40, 1 << 50} {
+		r := new(reads)
+		r.init(boot)
+		r.join()
+		r.ask(0, r.index)
+		contexts = append(contexts, r.asked...)
+	}
+	if len(contexts) != 2 || contexts[0] == contexts[1] {
+		t.Errorf("asked with %v", contexts)
+	}
+}
+
 // TestQueueProposesOnce holds N1: what its caller has given up is not packed, and what was packed is not packed again.
 func TestQueueProposesOnce(t *testing.T) {
 	q := newQueue(100, 1000)
