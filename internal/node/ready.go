@@ -27,6 +27,12 @@ func (l *loopState) ready(applied kind.Index) {
 	if r.done {
 		return
 	}
+	if l.quarantine.held.Load() {
+		// It shows nothing until a repair has brought it to where the others are, and cannot be repaired unless it runs.
+		r.done = true
+		close(l.Node.ready)
+		return
+	}
 	if r.target == 0 && l.state.Leader != 0 {
 		r.alone = l.now()
 		if _, began := l.ClusterTime(); began && l.state.SoleVoter {
