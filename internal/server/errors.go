@@ -99,6 +99,8 @@ func toStatus(err error) error {
 		return status.FromContextError(context.Canceled).Err()
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(context.DeadlineExceeded).Err()
+	case errors.Is(err, store.ErrReplaced):
+		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, mvcc.ErrAnswerTooLarge):
 		return status.Error(codes.ResourceExhausted, err.Error())
 	}
