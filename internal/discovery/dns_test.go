@@ -222,3 +222,23 @@ func TestDifference(t *testing.T) {
 		cancel()
 	}
 }
+
+// Whatever stands in the registry, a record is one member or none.
+func FuzzDecodeRecord(f *testing.F) {
+	for _, seed := range []string{"m=http://127.0.0.1:1", "m=http://a:1,m=http://a:2", "m=unix:///s", "a=http://a:1,b=http://b:1", "=", ""} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		m, err := decodeRecord(value)
+		if err != nil {
+			return
+		}
+		if m.Name == "" || len(m.PeerURLs) == 0 {
+			t.Errorf("%q is read as %v", value, m)
+		}
+		again, err := decodeRecord([]byte(config.FormatMembers([]config.InitialMember{m})))
+		if err != nil || config.FormatMembers([]config.InitialMember{again}) != config.FormatMembers([]config.InitialMember{m}) {
+			t.Errorf("%q is written as %q and read as %v, %v", value, config.FormatMembers([]config.InitialMember{m}), again, err)
+		}
+	})
+}
