@@ -213,10 +213,10 @@ func (l *Log) Evict(through kind.Index) {
 func (l *Log) SizeSince(i kind.Index) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	i = max(i, l.mu.start.Index)
 	if i >= l.last().Index {
 		return 0
 	}
-	i = max(i, l.mu.start.Index)
 	return l.mu.end - l.mu.slots[i-l.mu.start.Index].position
 }
 
