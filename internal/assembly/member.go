@@ -65,6 +65,7 @@ type Sizes struct {
 
 	FlushLogEntries uint64 // of the log, after which the store is flushed
 	KeepLogBytes    int64  // of the log, which are kept for members that lag
+	MaxPending      int    // commands of this member that may be undecided at a time
 }
 
 // Member is a member that is open.
@@ -205,6 +206,7 @@ func (m *Member) open() error {
 		FlushLogBytes:   m.o.Sizes.FlushLogBytes,
 		FlushLogEntries: m.o.Sizes.FlushLogEntries,
 		KeepLogBytes:    m.o.Sizes.KeepLogBytes,
+		MaxPending:      m.o.Sizes.MaxPending,
 		SweepPause:      c.CompactionSleepInterval,
 		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},
