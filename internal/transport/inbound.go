@@ -210,12 +210,14 @@ func (in *inbound) requests() error {
 			}
 			under.Go(func() {
 				defer done()
-				b := in.reply(call, q)
+				b, failed := in.reply(call, q)
 				// The number is free before the answer can be read.
 				mu.Lock()
 				delete(open, q.number)
 				mu.Unlock()
-				_ = in.say(b)
+				if !failed || call.Err() == nil { // otherwise the caller has given up, and knows best why
+					_ = in.say(b)
+				}
 			})
 		case frameCancel:
 			number, ok := decodeProbe(body)
@@ -237,15 +239,15 @@ func (in *inbound) requests() error {
 	}
 }
 
-// reply returns the frame that answers a request.
-func (in *inbound) reply(ctx context.Context, q request) []byte {
+// reply returns the frame that answers a request, and whether it is an error of the handler's.
+func (in *inbound) reply(ctx context.Context, q request) (b []byte, failed bool) {
 	answer, err := in.t.handler().Call(ctx, in.p.id, q.method, q.body)
 	switch {
 	case err != nil:
 		text := err.Error()
-		return appendAnswer(nil, q.number, answerError, []byte(text[:min(len(text), maxControlBytes/2)]))
+		return appendAnswer(nil, q.number, answerError, []byte(text[:min(len(text), maxControlBytes/2)])), true
 	case len(answer) > in.t.limits.MaxCallBytes:
-		return appendAnswer(nil, q.number, answerLarge, nil)
+		return appendAnswer(nil, q.number, answerLarge, nil), false
 	}
-	return appendAnswer(make([]byte, 0, frameHeaderBytes+9+len(answer)), q.number, answerOK, answer)
+	return appendAnswer(make([]byte, 0, frameHeaderBytes+9+len(answer)), q.number, answerOK, answer), false
 }
