@@ -103,6 +103,8 @@ type Config struct {
 
 	// QuotaBackendBytes is as the flag says; use Quota, which knows what 0 and a negative value mean.
 	QuotaBackendBytes int64
+	// CatchUpEntries is how many of the newest entries the log keeps for members that lag; 0 keeps none for them.
+	CatchUpEntries uint64
 	// SnapshotCount is accepted and has no effect.
 	SnapshotCount uint64
 	// CompactionBatchLimit is how many revisions one step of a compaction deletes; 0 means the built-in figure.

@@ -31,7 +31,6 @@ func init() {
 		"distributed-tracing-instance-id", "distributed-tracing-sampling-rate",
 
 		"bootstrap-defrag-threshold-megabytes", "downgrade-check-time",
-		"snapshot-catchup-entries",
 	} {
 		missing[name] = true
 	}

@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 		"initial-cluster-state": "new", "initial-cluster-token": "etcd-cluster", "advertise-client-urls": "http://localhost:2379",
 		"strict-reconfig-check": "true", "pre-vote": "true", "logger": "zap", "log-outputs": "stderr", "log-level": "info",
 		"log-format": "json", "warning-unary-request-duration": "300ms", "warning-apply-duration": "100ms",
-		"compaction-batch-limit": "1000", "compaction-sleep-interval": "0s", "max-learners": "1", "unsafe-no-fsync": "false",
+		"compaction-batch-limit": "1000", "compaction-sleep-interval": "0s", "max-learners": "1", "snapshot-catchup-entries": "5000", "unsafe-no-fsync": "false",
 	} {
 		if got := etcd.Value(name); got != want {
 			t.Errorf("etcd: --%s is %q by default, want %q", name, got, want)

@@ -449,6 +449,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.WarningApplyDuration },
 	},
 	{
+		Name: "snapshot-catchup-entries", Section: Features, Kind: Number, Default: "5000", Max: 100_000_000,
+		Help:  "How many of the newest entries the log keeps for members that lag or come back, in a cluster of several. A member that lacks older ones is sent a snapshot.",
+		field: func(c *Config) any { return &c.CatchUpEntries },
+	},
+	{
 		Name: "max-learners", Section: Features, Kind: Number, Default: "1", Min: 0, Max: 1000,
 		Help:  "How many learners a cluster may have.",
 		field: func(c *Config) any { return &c.MaxLearners },
