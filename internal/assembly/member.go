@@ -206,11 +206,8 @@ func (m *Member) open() error {
 		FlushLogBytes:   m.o.Sizes.FlushLogBytes,
 		FlushLogEntries: m.o.Sizes.FlushLogEntries,
 		KeepLogBytes:    m.o.Sizes.KeepLogBytes,
-<<<<<<< ours
 		MaxPending:      m.o.Sizes.MaxPending,
-=======
 		CatchUpEntries:  max(1, c.CatchUpEntries), // 0 would mean the default
->>>>>>> theirs
 		SweepPause:      c.CompactionSleepInterval,
 		SlowApply:       c.WarningApplyDuration,
 		Watch:           watch.Options{RingBytes: c.WatchCacheBytes},
