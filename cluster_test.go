@@ -182,13 +182,14 @@ func (c *cluster) mustRead(client *clientv3.Client, key, value string) {
 func (c *cluster) eventually(what string, do func(ctx context.Context) error) {
 	c.t.Helper()
 	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err = do(ctx)
 		cancel()
 		if err == nil {
 			return
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	c.t.Fatalf("%s: %v", what, err)
 }

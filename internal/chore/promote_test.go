@@ -50,19 +50,19 @@ func TestPromoter(t *testing.T) {
 			ready: []kind.MemberID{2, 3}}
 		ctx, cancel := context.WithCancel(t.Context())
 		go NewPromoter(l, nil).Run(ctx)
-		time.Sleep(5 * promoteInterval)
+		<-time.After(5 * promoteInterval)
 		synctest.Wait()
 		if l.tried != 0 {
 			t.Errorf("a member that does not lead has tried %d times", l.tried)
 		}
 		l.leading = true
-		time.Sleep(5 * promoteInterval)
+		<-time.After(5 * promoteInterval)
 		synctest.Wait()
 		if !slices.Equal(l.promoted, []kind.MemberID{2}) {
 			t.Errorf("promoted are %v", l.promoted)
 		}
 		l.ready = append(l.ready, 4)
-		time.Sleep(2 * promoteInterval)
+		<-time.After(2 * promoteInterval)
 		synctest.Wait()
 		if !slices.Equal(l.promoted, []kind.MemberID{2, 4}) {
 			t.Errorf("promoted are %v", l.promoted)

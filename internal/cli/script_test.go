@@ -177,7 +177,7 @@ var (
 	volatileFields = regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm|Leader|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse|DBSizeQuota|Hash|Version|StorageVersion|Took)" : \S+`)
 	volatileTook   = regexp.MustCompile(`took = \S+`)
 	volatileNumber = regexp.MustCompile(`\b([0-9a-f]{9,16}|[0-9][0-9.]*)( [kMGTPE]?B|%|[mµ]?s)?\b%?`)
-	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d|-?\d{4,})`)
+	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d\b|-?\d{4,})`)
 	volatileMember = regexp.MustCompile(`"(cluster_id|member_id|ID|raft_term)":("[0-9a-f]+"|\d+)|"(ClusterID|MemberID|ID|RaftTerm)" : \S+|cluster +[0-9a-f]+`)
 	volatileURL    = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+`)
 	tableFiller    = regexp.MustCompile(`─+| +`)

@@ -58,7 +58,7 @@ var rooms = map[string]row{
 
 	"assembly": {"batch chore command config datadir machine member mvcc node replica store wal watch",
 		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
-	"holdfast": {"assembly auth batch command config datadir etcdfile gateway machine member mvcc node replica server store tlsconf wal watch",
+	"holdfast": {"assembly auth batch command config datadir discovery etcdfile gateway machine member mvcc node replica server store tlsconf transport wal watch",
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
 
