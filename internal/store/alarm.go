@@ -17,6 +17,8 @@ import (
 type alarm struct {
 	onFailure func(error)
 	raised    chan struct{} // closed at the first failure
+	closing   chan struct{} // closed when the store is being closed, or its opening given up
+	closeOnce sync.Once
 	mu        struct {
 		sync.Mutex
 		err     error // the first failure
@@ -25,7 +27,7 @@ type alarm struct {
 }
 
 func newAlarm(onFailure func(error)) *alarm {
-	return &alarm{onFailure: onFailure, raised: make(chan struct{})}
+	return &alarm{onFailure: onFailure, raised: make(chan struct{}), closing: make(chan struct{})}
 }
 
 // raise keeps the first failure and tells the owner about it.
@@ -52,8 +54,12 @@ func (a *alarm) failed() error {
 	return a.mu.err
 }
 
+// giveUp lets go of what waits for the end; see guardedFS.Create.
+func (a *alarm) giveUp() { a.closeOnce.Do(func() { close(a.closing) }) }
+
 // close closes db unless that would never return, and reports the first failure of the store's life.
 func (a *alarm) close(db *pebble.DB) error {
+	a.giveUp()
 	a.mu.Lock()
 	wrecked := a.mu.wrecked
 	a.mu.Unlock()
@@ -152,6 +158,7 @@ func openPebble(dir string, p *pebble.Options, a *alarm) (*pebble.DB, error) {
 		return o.db, o.err
 	case <-a.raised:
 	}
+	a.giveUp()
 	a.mu.Lock()
 	wrecked := a.mu.wrecked
 	a.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guardedFS is the file system that Pebble is given. It does two things for it.
+// guardedFS is the file system that Pebble is given. It does three things for it.
 //
 // Where the sync of a directory fails Pebble panics, in places on goroutines of its own, and the process would end
 // without a word; here the failure takes the way of Pebble's other fatal ones.
@@ -18,6 +18,10 @@ import (
 // marker, removes the old marker, and syncs the directory once, at the end. A power cut before that may leave a marker
 // without its manifest, or no marker, wherever the entries of a directory may survive one by one. So the directory is
 // synced before a marker is made, and before one is removed.
+//
+// A flush or compaction that has failed is begun anew by Pebble in the same moment, for as long as the store is open,
+// although nobody will ever use what comes of it. So no table is made in a store that has failed: who wants to make one
+// waits for the closing.
 type guardedFS struct {
 	vfs.FS
 	alarm *alarm
@@ -34,6 +38,10 @@ func (g guardedFS) OpenDir(name string) (vfs.File, error) {
 
 // Create implements vfs.FS.
 func (g guardedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.alarm.failed(); err != nil && strings.HasSuffix(name, ".sst") {
+		<-g.alarm.closing
+		return nil, err
+	}
 	if err := g.beforeMarker(name); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -74,6 +75,42 @@ func TestFailedWrites(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFailedFlushRests holds S4's "nothing is tried again": after a flush that has failed the engine is at rest, although
+// it would begin the flush anew at once, and closing ends it.
+func TestFailedFlushRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		if err := Create(mem, "data/store", testIdentity, nil); err != nil {
+			t.Fatal(err)
+		}
+		var tries atomic.Int64
+		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			// It may succeed in the end, so that a store that does not rest fails the test instead of hanging it.
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") && tries.Add(1) < 1000 {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		db, err := Open(fs, "data/store", testIdentity, Options{OnFailure: func(error) {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := apply(db, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Flush(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("the flush says %v", err)
+		}
+		synctest.Wait()
+		if n := tries.Load(); n != 1 {
+			t.Errorf("the table was begun %d times", n)
+		}
+		if err := db.Close(false); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("closing says %v", err)
+		}
+	})
 }
 
 // TestFatalOnOurGoroutine holds that Pebble's end of the world is a Failure where an entry is applied, which the
