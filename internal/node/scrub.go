@@ -62,12 +62,12 @@ func (n *Node) scrub() error {
 	now := n.Clock.Wall().Unix()
 	switch {
 	case !known:
-		return db.SetScrubbed(store.Scrubbed{Finished: now}) // a new store was written a moment ago
+		return n.noteScrubbed(db, store.Scrubbed{Finished: now}) // a new store was written a moment ago
 	case !at.Running && at.Finished <= now && now-at.Finished < int64(n.ScrubInterval/time.Second):
 		return nil
 	case !at.Running:
 		at = store.Scrubbed{Finished: at.Finished, Running: true}
-		if err := db.SetScrubbed(at); err != nil {
+		if err := n.noteScrubbed(db, at); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,16 @@ func (n *Node) scrub() error {
 		n.suspicious(problems)
 	}
 	n.Logger.Info("the whole store was read over", zap.Int64("bytes", pace.bytes), zap.Duration("took", n.now()-started), zap.Int("problems", problems))
-	return db.SetScrubbed(store.Scrubbed{Finished: n.Clock.Wall().Unix()})
+	return n.noteScrubbed(db, store.Scrubbed{Finished: n.Clock.Wall().Unix()})
+}
+
+// noteScrubbed notes the beginning or the end of a pass so that a power cut does not forget it. What is noted in between
+// becomes durable with the next flush.
+func (n *Node) noteScrubbed(db *store.DB, at store.Scrubbed) error {
+	if err := db.SetScrubbed(at); err != nil {
+		return err
+	}
+	return db.Flush()
 }
 
 // maxProblems is how many problems of a pass are logged one by one.
