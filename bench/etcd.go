@@ -10,15 +10,16 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// etcdCommand makes the bench program an etcd server: its arguments are the data directory, the client URL and the peer URL.
+// etcdCommand makes the bench program an etcd server: its arguments are the data directory, the client URL, the peer URL, its name, the
+// initial cluster and the state of that, as the flags of etcd have them.
 const etcdCommand = "serve-etcd"
 
 // etcdQuota is the one setting that is not etcd's default, which a million keys with their history would exceed.
 const etcdQuota = 8 << 30
 
 func serveEtcd(args []string) int {
-	if len(args) != 3 {
-		fmt.Fprintf(os.Stderr, "%s takes a data directory, a client URL and a peer URL\n", etcdCommand)
+	if len(args) != 6 {
+		fmt.Fprintf(os.Stderr, "%s takes a data directory, a client URL, a peer URL, a name, the initial cluster and its state\n", etcdCommand)
 		return 2
 	}
 	c := embed.NewConfig()
@@ -32,10 +33,9 @@ func serveEtcd(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
-	c.Dir = args[0]
+	c.Dir, c.Name, c.InitialCluster, c.ClusterState = args[0], args[3], args[4], args[5]
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
-	c.InitialCluster = c.Name + "=" + args[2]
 	c.QuotaBackendBytes = etcdQuota
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

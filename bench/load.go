@@ -63,12 +63,13 @@ type outcome struct {
 	latencies []time.Duration
 }
 
-// run performs the load on a server. The first failure ends it.
-func (l load) run(ctx context.Context, v *server) (outcome, error) {
-	connections := make([]*grpc.ClientConn, (l.clients+clientsPerConnection-1)/clientsPerConnection)
+// run performs the load on a server, or on several: each has as many connections. The first failure ends it.
+func (l load) run(ctx context.Context, servers ...*server) (outcome, error) {
+	each := clientsPerConnection * len(servers)
+	connections := make([]*grpc.ClientConn, (l.clients+each-1)/each*len(servers))
 	for i := range connections {
 		var err error
-		if connections[i], err = v.dial(); err != nil {
+		if connections[i], err = servers[i%len(servers)].dial(); err != nil {
 			return outcome{}, err
 		}
 		defer connections[i].Close()

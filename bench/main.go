@@ -10,7 +10,9 @@
 //	B4  fdatasync is the median for 4 KiB into a preallocated, written file on the same disk, interleaved with the puts it is compared with.
 //	B5  Keys come in random order; half of the puts overwrite. Values are 256 bytes that do not compress.
 //	    Watchers share streams, a hundred of them one, and streams connections, ten of them one; what comes over them is counted without being decoded.
-//	B6  Every row prints the figures of both beside the ratio, and the mark of marks.json beside that.
+//	B6  Rows of three members run a cluster of either system on this machine, each member a process of its own. CPU is that of all three, and
+//	    of the leader and a follower apart. Clients are spread over all members alike unless the row says otherwise.
+//	B7  Every row prints the figures of both beside the ratio, and the mark of marks.json beside that.
 //
 // The machine should do nothing else meanwhile. See -help.
 package main
@@ -67,23 +69,26 @@ type scale struct {
 	Laggards int           `json:"laggards"`           // watchers that read all of them
 	Leases   int           `json:"leases"`             // alive at once
 	Horizon  time.Duration `json:"horizonNanoseconds"` // in which leases are granted that end at its end
+
+	Kills int `json:"kills"` // of leaders of three members
+	Stops int `json:"stops"` // of them, with a signal
 }
 
 var (
 	fullScale = scale{
 		Operations: 100_000, Single: 5_000, Preload: 100_000, List: 10_000, Lists: 500, Keys: 1_000_000, Reading: time.Minute, Settle: time.Minute,
-		Watchers: 1000, Fans: 500, Own: 10_000, Behind: 100_000, Laggards: 10, Leases: 100_000, Horizon: time.Minute,
+		Watchers: 1000, Fans: 500, Own: 10_000, Behind: 100_000, Laggards: 10, Leases: 100_000, Horizon: time.Minute, Kills: 20, Stops: 10,
 	}
 	shortScale = scale{
 		Operations: 10_000, Single: 500, Preload: 10_000, List: 10_000, Lists: 30, Keys: 30_000, Reading: 2 * time.Second, Settle: 3 * time.Second,
-		Watchers: 1000, Fans: 50, Own: 2000, Behind: 20_000, Laggards: 5, Leases: 2000, Horizon: 6 * time.Second,
+		Watchers: 1000, Fans: 50, Own: 2000, Behind: 20_000, Laggards: 5, Leases: 2000, Horizon: 6 * time.Second, Kills: 10, Stops: 5,
 	}
 )
 
 func parse(args []string) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.StringVar(&s.rows, "rows", "all", "rows to run, separated by commas: "+strings.Join(rowNames(), ", "))
+	flags.StringVar(&s.rows, "rows", "all", "rows to run, separated by commas; \"members\" are those of three members: "+strings.Join(rowNames(), ", "))
 	flags.BoolVar(&s.short, "short", false, "little work, in about five minutes; the figures say little")
 	flags.BoolVar(&s.json, "json", false, "print JSON instead of a table")
 	flags.IntVar(&s.repeats, "repeats", 0, "how often each row runs, holdfast and etcd in turn; medians are printed (default 3, 1 with -short)")
@@ -148,6 +153,14 @@ func chooseRows(names string) ([]row, error) {
 	}
 	var chosen []row
 	for name := range strings.SplitSeq(names, ",") {
+		if name == membersGroup {
+			for _, r := range rows {
+				if strings.HasPrefix(r.name, membersGroup+"-") {
+					chosen = append(chosen, r)
+				}
+			}
+			continue
+		}
 		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("there is no row %q; there are %s", name, strings.Join(rowNames(), ", "))

@@ -50,17 +50,32 @@ func residentBytes(pid int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return parseStatus(content)
+	return parseStatus(content, "VmRSS:")
 }
 
-func parseStatus(content []byte) (int64, error) {
+// parseStatus returns a figure of /proc/PID/status that is given in KiB.
+func parseStatus(content []byte, name string) (int64, error) {
 	for line := range strings.Lines(string(content)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS in /proc/PID/status")
+	return 0, fmt.Errorf("no %s in /proc/PID/status", name)
+}
+
+// peakBytes returns VmHWM of a process, the most memory that it has held since resetPeak.
+func peakBytes(pid int) (int64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStatus(content, "VmHWM:")
+}
+
+// resetPeak lets the peak begin anew at what a process holds now.
+func resetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
 // A server is settled when it has taken less than idleShare of one processor for idleFor: its flushes and compactions are paid.
@@ -71,24 +86,48 @@ const (
 
 // settle waits until the process is idle, or for the given time at most, and returns the processor time at the end.
 func settle(ctx context.Context, pid int, atMost time.Duration) (time.Duration, error) {
+	times, err := settleAll(ctx, []int{pid}, atMost)
+	if err != nil {
+		return 0, err
+	}
+	return times[0], nil
+}
+
+// settleAll waits until all of the processes together are idle, or for the given time at most, and returns the processor time of each at the
+// end.
+func settleAll(ctx context.Context, pids []int, atMost time.Duration) ([]time.Duration, error) {
 	deadline := time.Now().Add(atMost)
 	look := min(idleFor, atMost)
-	for {
-		before, err := cpuTime(pid)
-		if err != nil {
-			return 0, err
-		}
+	before, err := cpuTimes(pids)
+	for err == nil {
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return nil, ctx.Err()
 		case <-time.After(look):
 		}
-		after, err := cpuTime(pid)
-		if err != nil {
-			return 0, err
+		var after []time.Duration
+		if after, err = cpuTimes(pids); err != nil {
+			break
 		}
-		if float64(after-before) < idleShare*float64(look) || time.Now().After(deadline) {
+		var taken time.Duration
+		for i := range pids {
+			taken += after[i] - before[i]
+		}
+		if float64(taken) < idleShare*float64(look)*float64(len(pids)) || time.Now().After(deadline) {
 			return after, nil
 		}
+		before = after
 	}
+	return nil, err
+}
+
+func cpuTimes(pids []int) ([]time.Duration, error) {
+	times := make([]time.Duration, len(pids))
+	for i, pid := range pids {
+		var err error
+		if times[i], err = cpuTime(pid); err != nil {
+			return nil, err
+		}
+	}
+	return times, nil
 }

@@ -65,6 +65,12 @@ var rows = []row{
 	{"lease-grant", leaseGrant},
 	{"lease-keep-alive", keepAlive},
 	{"lease-expiry", expiry},
+	{"members-put", membersPut(false)},
+	{"members-put-leader", membersPut(true)},
+	{"members-get-linearizable", membersGet(false)},
+	{"members-get-serializable", membersGet(true)},
+	{"members-failover", failover},
+	{"members-catch-up", newMember},
 }
 
 func rowNames() []string {

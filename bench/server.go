@@ -24,8 +24,17 @@ import (
 // A system is one of the two that are compared.
 type system struct {
 	name string
-	// command is the program with the arguments that serve dir at the two addresses.
-	command func(dir, client, peer string) []string
+	// command is the program with the arguments that make it a server.
+	command func(p place) []string
+}
+
+// A place is what a server is told: where its data lies, where it listens, and with whom.
+type place struct {
+	dir          string
+	client, peer string // addresses
+	name         string
+	cluster      string // the initial cluster
+	state        string // "new" or "existing"
 }
 
 // bothSystems returns Holdfast, built into dir unless a binary is given, and etcd.
@@ -47,30 +56,43 @@ func bothSystems(binary, dir string) ([]system, error) {
 		return nil, err
 	}
 	return []system{
-		{"holdfast", func(dir, client, peer string) []string {
-			return []string{binary, "serve", "--data-dir", dir, "--log-format", "json",
+		{"holdfast", func(p place) []string {
+			client, peer := "http://"+p.client, "http://"+p.peer
+			return []string{binary, "serve", "--data-dir", p.dir, "--log-format", "json", "--name", p.name,
 				"--listen-client-urls", client, "--advertise-client-urls", client,
-				"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer}
+				"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+				"--initial-cluster", p.cluster, "--initial-cluster-state", p.state}
 		}},
-		{"etcd", func(dir, client, peer string) []string { return []string{self, etcdCommand, dir, client, peer} }},
+		{"etcd", func(p place) []string {
+			return []string{self, etcdCommand, p.dir, "http://" + p.client, "http://" + p.peer, p.name, p.cluster, p.state}
+		}},
 	}, nil
 }
 
 // A server is a running process of a system.
 type server struct {
-	system       system
-	dir          string
-	client, peer string
-	process      *exec.Cmd
-	ended        chan struct{}
-	exit         error
+	place
+	system  system
+	process *exec.Cmd
+	ended   chan struct{}
+	exit    error
 }
 
 // startTimeout bounds how long a server may take until it answers, with a million keys after a kill.
 const startTimeout = 5 * time.Minute
 
-// launch starts a server on dir and does not wait for it.
+// launch starts a server on dir, a cluster of one, and does not wait for it.
 func launch(s system, dir string) (*server, error) {
+	v, err := locate(s, dir, "default")
+	if err != nil {
+		return nil, err
+	}
+	v.cluster, v.state = v.entry(), "new"
+	return v, v.exec()
+}
+
+// locate finds addresses for a server that is to be started.
+func locate(s system, dir, name string) (*server, error) {
 	client, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -79,12 +101,14 @@ func launch(s system, dir string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &server{system: s, dir: dir, client: client, peer: peer}
-	return v, v.exec()
+	return &server{system: s, place: place{dir: dir, client: client, peer: peer, name: name}}, nil
 }
 
+// entry is the server's part of an initial cluster.
+func (p place) entry() string { return p.name + "=http://" + p.peer }
+
 func (v *server) exec() error {
-	command := v.system.command(v.dir, "http://"+v.client, "http://"+v.peer)
+	command := v.system.command(v.place)
 	v.process = exec.Command(command[0], command[1:]...)
 	// Settings come from the command alone (B1).
 	v.process.Env = slices.DeleteFunc(os.Environ(), func(e string) bool {

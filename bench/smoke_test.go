@@ -31,11 +31,12 @@ func TestSmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	if peer {
-		systems[0].command = systems[1].command
+		systems[0].command = systems[1].command // under another name, which names the data
 	}
 	s := settings{repeats: 1, scale: scale{Operations: 2000, Single: 50, Preload: 500, List: 500, Lists: 10, Keys: 2000,
 		Reading: 100 * time.Millisecond, Settle: 200 * time.Millisecond,
-		Watchers: 150, Fans: 5, Own: 150, Behind: 450, Laggards: 2, Leases: 100, Horizon: 3 * time.Second}}
+		Watchers: 150, Fans: 5, Own: 150, Behind: 450, Laggards: 2, Leases: 100, Horizon: 3 * time.Second,
+		Kills: 2, Stops: 2}}
 	report, err := measure(context.Background(), s, dir, systems, rows)
 	if err != nil {
 		t.Fatal(err)

@@ -57,11 +57,11 @@ func TestParseStat(t *testing.T) {
 
 // TestParseStatus holds the unit of VmRSS.
 func TestParseStatus(t *testing.T) {
-	got, err := parseStatus([]byte("Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t    1024 kB\n"))
+	got, err := parseStatus([]byte("Name:\tx\nVmHWM:\t  9 kB\nVmRSS:\t    1024 kB\n"), "VmRSS:")
 	if err != nil || got != 1<<20 {
 		t.Errorf("%d, %v; want 1 MiB", got, err)
 	}
-	if _, err := parseStatus([]byte("Name:\tx\n")); err == nil {
+	if _, err := parseStatus([]byte("Name:\tx\n"), "VmRSS:"); err == nil {
 		t.Error("a status without VmRSS was taken")
 	}
 }
