@@ -62,7 +62,7 @@ var rooms = map[string]row{
 		"it is the composition root; it does not know the command line"},
 	"cmd/holdfast": {"cli config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
 
-	"sim": {"assembly command config member node server sim/check transport",
+	"sim": {"assembly command config member node server sim/check store transport",
 		"it runs members as the root package does, on a world of its own; nothing of the product knows it"},
 	"sim/check": {"", "it judges what was observed, and knows neither the world nor how a member is made"},
 

@@ -17,8 +17,9 @@ func (p *plan) drawChanges() {
 	kindOf := p.rng.IntN(3)
 	old := p.host()
 	text := []string{"a member is added as a learner and promoted", "a member takes the place of that of " + old.name + " in one change", "the member of " + old.name + " is removed"}[kindOf]
+	o := &operator{w: w, old: old, source: w.source("operator")}
+	p.operator = o
 	p.add(0, text, func(*fault) {
-		o := &operator{w: w, old: old, source: w.source("operator")}
 		switch kindOf {
 		case 0:
 			o.addLearner(o.promote)
@@ -37,13 +38,21 @@ type operator struct {
 	fresh  *host
 	source *source
 	tries  int
+	done   bool // the change is made, or given up
 }
+
+// stop has the operator give up.
+func (o *operator) stop() { o.done = true }
 
 // again tries once more, unless the run is nearly over.
 func (o *operator) again(do func()) {
 	o.tries++
-	if o.tries < 80 {
-		o.source.after(o.source.between(50*time.Millisecond, 300*time.Millisecond), nil, "tries again", do)
+	if o.tries < 200 && !o.done {
+		o.source.after(o.source.between(50*time.Millisecond, 300*time.Millisecond), nil, "tries again", func() {
+			if !o.done {
+				do()
+			}
+		})
 	}
 }
 
@@ -119,6 +128,7 @@ func (o *operator) promote() {
 	o.ask("promote", o.fresh.id, func(op *check.Operation) {
 		if op.Outcome == check.Done {
 			o.w.count("promoted learners")
+			o.done = true
 			return
 		}
 		o.again(o.promote)
@@ -138,6 +148,7 @@ func (o *operator) replace() {
 		return
 	}
 	if o.is(o.fresh.id, voter) {
+		o.done = true
 		return
 	}
 	change := command.MemberChange{Steps: []command.MemberStep{{Op: command.PromoteMember, ID: o.fresh.id}, {Op: command.RemoveMember, ID: o.old.id}}}
@@ -180,6 +191,7 @@ func (o *operator) remove() {
 }
 
 func (o *operator) left() {
+	o.done = true
 	if o.old.removed && o.old.gone {
 		return
 	}

@@ -94,7 +94,6 @@ func newDisk(h *host) *disk {
 	return d
 }
 
-
 func (n *inode) set(name string, child *inode) {
 	if child == nil {
 		delete(n.children, name)

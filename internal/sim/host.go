@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 
 	"holdfast/internal/assembly"
@@ -92,11 +93,10 @@ func (l *life) listens() bool {
 }
 func (l *life) serves() bool { return l != nil && l.state.Load() == serving }
 
-// timed reports whether the sync of a file takes time. While the engine opens or closes it holds its locks meanwhile, and
-// who waits for a lock keeps the world's time from going on.
+// timed reports whether the sync of a file takes time. Of the engine's files only tables do: for the others it holds locks
+// while it opens, and who waits for a lock keeps the world's time from going on.
 func (l *life) timed(name string) bool {
-	s := l.state.Load()
-	return s == listening || s == serving || s == opening && !strings.Contains(name, "/store")
+	return l.state.Load() < stopping && (!strings.Contains(name, "/store") || strings.HasSuffix(name, ".sst"))
 }
 
 func (l *life) member() *assembly.Member {
@@ -180,6 +180,7 @@ func (h *host) settings() *config.Config {
 	c.WatchCacheBytes = 16 << 10
 	c.MinFreeBytes = 64 << 10
 	c.PreVote = true
+	c.CatchUpEntries = 20
 	c.InitialAdvertisePeerURLs = []url.URL{h.url()}
 	for _, first := range h.w.hosts[:h.w.o.Members] {
 		c.InitialCluster = append(c.InitialCluster, config.InitialMember{Name: first.name, PeerURLs: []url.URL{first.url()}})
@@ -297,6 +298,12 @@ func (h *host) lost() {
 		w.event(check.Resumed, h.id, 0, "its process has ended")
 		h.clock.set(h.clock.rate(), false)
 	}
+	for _, e := range h.held {
+		if e.timer {
+			e.at = w.now() // what is left of the life may wait by its clock
+			w.again(e)
+		}
+	}
 	h.held = nil
 	h.seen.end(w, h)
 }
@@ -389,8 +396,10 @@ func (h *host) resume() {
 var errEnded = errors.New("the process has ended")
 
 func (w *World) logger(l *life) *zap.Logger {
+	counts := counting{zapcore.DebugLevel, w}
 	if w.o.Logger == nil {
-		return zap.NewNop()
+		return zap.New(counts)
 	}
-	return w.o.Logger.Named(fmt.Sprintf("%s.%d", l.host.name, l.number))
+	both := zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewTee(c, counts) })
+	return w.o.Logger.WithOptions(both).Named(fmt.Sprintf("%s.%d", l.host.name, l.number))
 }

@@ -5,6 +5,7 @@ import (
 
 	"holdfast/internal/kind"
 	"holdfast/internal/sim/check"
+	"holdfast/internal/store"
 )
 
 // seen is what the world has last seen of a member.
@@ -14,6 +15,9 @@ type seen struct {
 	leads   bool
 	term    kind.Term
 	leases  []kind.LeaseID
+	db      *store.DB
+	first   kind.Index // of its log
+	corrupt bool
 }
 
 func (s *seen) begin() { *s = seen{} }
@@ -74,6 +78,31 @@ func (w *World) look(h *host) (changed bool) {
 			w.count("leaders")
 		}
 		s.leads, s.term = status.Leading, status.Term
+	}
+	if db := n.DB(); db != s.db {
+		if s.db != nil {
+			w.event(check.AdoptsSnapshot, h.id, 0, "")
+			w.record("%s has adopted a snapshot", h.name)
+			w.count("adopted snapshots")
+		}
+		s.db = db
+	}
+	if first := n.Replica.Log().FirstIndex(); first != s.first {
+		if s.first != 0 {
+			w.count("truncated logs")
+		}
+		s.first = first
+	}
+	if corrupt := n.Corrupt(); corrupt != s.corrupt {
+		s.corrupt = corrupt
+		if corrupt {
+			w.event(check.CorruptRaised, h.id, 0, n.Quarantine())
+			w.record("%s is corrupt: %s", h.name, n.Quarantine())
+			w.count("quarantines")
+		} else {
+			w.event(check.Repaired, h.id, 0, "")
+			w.count("repairs")
+		}
 	}
 	if moved {
 		w.record("%s applied %d/%d revision %d digest %x", h.name, state.Position.Term, state.Position.Index, state.Revision, state.Digest)

@@ -222,6 +222,7 @@ func (p *port) put(l *link, class transport.Class, ms []transport.Message) {
 		}
 		copied[i].Payload = append([]byte(nil), m.Payload...)
 	}
+	p.n.w.observe(ms)
 	p.n.carry(l, &frame{class, describe(ms), func(to *life) {
 		if to.port.turnsAway(p.life.host.id) {
 			p.refuse(to.host.id, transport.ErrRemoved)

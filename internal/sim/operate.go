@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/peer"
+
 	"holdfast/internal/sim/check"
 )
 
@@ -37,6 +40,40 @@ func (h *host) startIfDown() {
 func (h *host) diskWell() {
 	h.downFor = ""
 	h.startIfDown()
+}
+
+// harm says that something is done to a disk for which its member may stop.
+func (h *host) harm() {
+	h.damaged = true
+	h.w.badDisks = true
+}
+
+// revive starts every member that is down and need not be.
+func (w *World) revive() {
+	for _, h := range w.present() {
+		h.startIfDown()
+	}
+}
+
+// disarm takes back the alarms about room, as an operator does who has made room.
+func (w *World) disarm() {
+	h := w.leader()
+	if h == nil || !h.life.serves() {
+		return
+	}
+	l := h.life
+	alarms := l.handler().Alarms()
+	if len(alarms) == 0 {
+		return
+	}
+	w.record("alarms are taken back")
+	w.count("alarms")
+	l.work(func(ctx context.Context) {
+		for _, a := range alarms {
+			r := &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType(a.Type), MemberID: uint64(a.Member)}
+			_, _ = pb.NewMaintenanceClient(l.conn()).Alarm(peer.NewContext(ctx, clientPeer), r)
+		}
+	})
 }
 
 // mendAll heals the network.

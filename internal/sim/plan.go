@@ -26,18 +26,15 @@ type plan struct {
 	faults []*fault
 	span   time.Duration
 
-	disk  *host // the one whose disk may be harmed so that its member is lost
-	spare bool  // the membership changes
+	operator *operator // who changes the membership; nil if nobody does
 }
 
 func newPlan(w *World, span time.Duration) *plan {
 	p := &plan{w: w, rng: w.rng("plan"), span: span}
-	p.disk = w.hosts[p.rng.IntN(len(w.hosts))]
 	for range 3 + p.rng.IntN(6) {
 		p.draw()
 	}
 	if len(w.hosts) >= 3 && p.rng.IntN(2) == 0 {
-		p.spare = true
 		p.drawChanges()
 	}
 	slices.SortStableFunc(p.faults, func(a, b *fault) int { return cmp.Compare(a.at, b.at) })
@@ -221,7 +218,7 @@ func (p *plan) fullDisk() {
 	text := fmt.Sprintf("the disk of %s has %d bytes left", h.name, more)
 	p.add(p.between(500*time.Millisecond, 3*time.Second), text, func(*fault) {
 		p.w.event(faultBegins, h.id, 0, text)
-		h.damaged = true
+		h.harm()
 		h.disk.bound(more)
 	}, func(*fault) {
 		p.w.event(faultEnds, h.id, 0, text)
@@ -243,7 +240,7 @@ func (p *plan) badDisk() {
 	p.add(p.between(100*time.Millisecond, 2*time.Second), text, func(*fault) {
 		hit = p.leaderOr(h, leader)
 		p.w.event(faultBegins, hit.id, 0, text)
-		hit.damaged = true
+		hit.harm()
 		hit.disk.change(f)
 	}, func(*fault) {
 		p.w.event(faultEnds, hit.id, 0, text)

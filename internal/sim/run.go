@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -26,6 +27,7 @@ func Seed(t *testing.T, seed uint64, o Options) (Result, string) {
 		span := time.Duration(3+dice.IntN(4)) * time.Second
 		p := newPlan(w, span)
 		text = p.String()
+		w.plan = p
 		load := newWorkload(w, 3+dice.IntN(4), time.Duration(20+dice.IntN(80))*time.Millisecond)
 		load.start(3+dice.IntN(3), 1+dice.IntN(2), 3)
 		p.run()
@@ -49,7 +51,7 @@ func (w *World) present() []*host {
 
 func (w *World) allServe() bool {
 	for _, h := range w.present() {
-		if !h.life.serves() {
+		if !h.life.serves() || h.life.busy {
 			return false
 		}
 	}
@@ -94,12 +96,21 @@ const patience = 40 * time.Second
 // finish heals, waits for progress, and reads everything.
 func (w *World) finish(p *plan, load *workload) {
 	w.heal(p)
-	if !w.Until(patience, w.allServe) {
+	if !w.Until(patience, func() bool {
+		w.revive()
+		return w.allServe()
+	}) {
 		w.wrong("%v after everything was healed not every member serves: %s", patience, w.standing())
 		return
 	}
-	w.Sleep(500 * time.Millisecond)
+	w.Sleep(1500 * time.Millisecond)
 	load.stopped = true
+	if p != nil && p.operator != nil {
+		// The operator comes to an end, or gives up.
+		w.Until(10*time.Second, func() bool { return p.operator.done })
+		p.operator.stop()
+		w.Sleep(2 * time.Second)
+	}
 	if !w.Until(2*giveUp, func() bool { return load.busy == 0 }) {
 		w.wrong("%d requests got neither an answer nor an error", load.busy)
 	}
@@ -119,7 +130,14 @@ func (w *World) finish(p *plan, load *workload) {
 			last = max(last, op.Put.Result.Revision)
 		})
 	}
-	if !w.Until(patience, func() bool { return written == len(hosts) }) {
+	asked := w.now()
+	if !w.Until(patience, func() bool {
+		if w.now()-asked > 2*time.Second {
+			asked = w.now()
+			w.disarm()
+		}
+		return written == len(hosts)
+	}) {
 		w.wrong("%v after everything was healed a write is still not done: %s", patience, w.standing())
 		return
 	}
@@ -223,6 +241,7 @@ func (w *World) readAll() {
 		})
 		if w.isLearner(h) {
 			left--
+			f.Hash, _, _, _ = n.KV().HashKV(context.Background(), 0)
 			continue
 		}
 		w.persist(h, i+100, func() *check.Operation {

@@ -147,7 +147,9 @@ func (s *someone) request() *check.Operation {
 		return &check.Operation{Range: &check.Range{Key: "k", End: keysEnd, Revision: old, Serializable: s.rng.IntN(2) == 0}}
 	case n < 76:
 		return &check.Operation{Delete: &check.Delete{Key: s.key(), PrevKV: s.rng.IntN(2) == 0}}
-	case n < 78:
+	case n < 81:
+		return &check.Operation{Grant: &check.Grant{ID: takenLease, TTL: 2}}
+	case n < 83:
 		return &check.Operation{Delete: &check.Delete{Key: "k", End: "k3", PrevKV: true}}
 	default:
 		return &check.Operation{Txn: s.txn()}

@@ -12,7 +12,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run this seed alone")
-	traceFlag = flag.String("trace", "", "write the trace of -seed to this file")
+	traceFlag = flag.String("events", "", "write the trace of -seed to this file")
 	firstFlag = flag.Uint64("first", 1, "")
 	countFlag = flag.Uint64("count", 20, "")
 )
