@@ -316,6 +316,12 @@ func (m *Member) checks(log *zap.Logger) *chore.Checks {
 	return chore.NewChecks(c)
 }
 
+// compactor is the compaction by itself, as the settings have it.
+func (m *Member) compactor(log *zap.Logger) *chore.Compactor {
+	period, revisions := m.config.Compaction()
+	return chore.NewCompactor(chore.CompactorConfig{Node: m.node, Logger: log, Clock: m.o.Clock, Period: period, Revisions: revisions})
+}
+
 // Attend runs the leader's duties, keeps the tokens and publishes the member's name and client URLs, after Start, until
 // Stop.
 func (m *Member) Attend() {
@@ -331,6 +337,7 @@ func (m *Member) Attend() {
 			tokens.Go(func() { chore.NewPromoter(m.node, log).Run(ctx) })
 		}
 		tokens.Go(func() { m.checks(log).Run(ctx) })
+		tokens.Go(func() { m.compactor(log).Run(ctx) })
 		defer tokens.Wait()
 		if err := chore.New(chore.Config{Node: m.node, Logger: log, Clock: m.o.Clock}).Run(ctx); err != nil {
 			m.node.Fail(err)

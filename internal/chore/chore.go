@@ -1,5 +1,5 @@
 // Package chore is the duties of a leader that no client asks for: it ends leases whose time is over, and lets the log
-// know the time; it raises the version of the machine when every member can. One duty every member has: it raises the alarm about itself. Chores propose commands like anybody else;
+// know the time; it raises the version of the machine when every member can; it compacts by itself. One duty every member has: it raises the alarm about itself. Chores propose commands like anybody else;
 // the machine decides.
 //
 // Invariants:

@@ -73,6 +73,9 @@ func (c *Config) checkTogether(given func(name string) bool) error {
 		return valueError("--max-request-bytes is %d, but --answer-budget-bytes is %d: a value could be written and never be read",
 			c.MaxRequestBytes, c.AnswerBudgetBytes)
 	}
+	if err := c.checkCompaction(); err != nil {
+		return err
+	}
 	if err := c.checkSecurity(); err != nil {
 		return err
 	}

@@ -107,6 +107,10 @@ type Config struct {
 	CatchUpEntries uint64
 	// SnapshotCount is accepted and has no effect.
 	SnapshotCount uint64
+	// AutoCompactionMode, AutoCompactionRetention and AutoCompactionRetentionRevisions are as the flags say; use
+	// Compaction.
+	AutoCompactionMode, AutoCompactionRetention string
+	AutoCompactionRetentionRevisions            int64
 	// CompactionBatchLimit is how many revisions one step of a compaction deletes; 0 means the built-in figure.
 	CompactionBatchLimit int64
 	// CompactionSleepInterval is the pause between two steps of a compaction; 0 means the built-in figure.

@@ -50,14 +50,17 @@ func TestEverySettingIsUsed(t *testing.T) {
 
 // usedThrough names the methods of Config through which fields are used.
 var usedThrough = map[string]string{
-	"QuotaBackendBytes":        "Quota",
-	"FeatureGates":             "Enabled",
-	"LogFormat":                "Console",
-	"InitialAdvertisePeerURLs": "CheckBootstrap",
-	"CipherSuites":             "CipherSuiteIDs",
-	"PeerClientCertAuth":       "PeerClientCertificates",
-	"TLSMinVersion":            "TLSVersions",
-	"TLSMaxVersion":            "TLSVersions",
+	"QuotaBackendBytes":                "Quota",
+	"FeatureGates":                     "Enabled",
+	"AutoCompactionMode":               "Compaction",
+	"AutoCompactionRetention":          "Compaction",
+	"AutoCompactionRetentionRevisions": "Compaction",
+	"LogFormat":                        "Console",
+	"InitialAdvertisePeerURLs":         "CheckBootstrap",
+	"CipherSuites":                     "CipherSuiteIDs",
+	"PeerClientCertAuth":               "PeerClientCertificates",
+	"TLSMinVersion":                    "TLSVersions",
+	"TLSMaxVersion":                    "TLSVersions",
 }
 
 // usedHere are the settings that do their work in this package.

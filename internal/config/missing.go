@@ -21,7 +21,7 @@ func init() {
 		"socket-reuse-address", "raft-read-timeout", "raft-write-timeout",
 
 		"discovery", "discovery-proxy",
-		"auto-compaction-retention", "auto-compaction-mode", "v2-deprecation",
+		"v2-deprecation",
 
 		"metrics",
 

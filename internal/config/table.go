@@ -221,6 +221,17 @@ var table = []Setting{
 		Help:  "Ask the other members whether they would vote before standing for election, so that a member that comes back does not depose a leader.",
 		field: func(c *Config) any { return &c.PreVote },
 	},
+	{
+		Name: "auto-compaction-mode", Section: Clustering, Kind: Word, Default: "periodic", OneOf: []string{"periodic", "revision"},
+		Help:  "How --auto-compaction-retention is meant: periodic (the history of so much time is kept) or revision (so many revisions are kept).",
+		field: func(c *Config) any { return &c.AutoCompactionMode },
+	},
+	{
+		Name: "auto-compaction-retention", Section: Clustering, Kind: Text, Default: "0",
+		Help: "How much history stays when the cluster compacts by itself: with --auto-compaction-mode=periodic a duration such as 5m, or a number of hours, with revision a number of revisions. 0 means that it does not. " +
+			"By time the first compaction comes after so long, then one each time as much has passed, and every hour if it is longer; by number one comes every five minutes. The leader's settings count.",
+		field: func(c *Config) any { return &c.AutoCompactionRetention }, check: retentionKnown,
+	},
 
 	{
 		Name: "cert-file", Section: Security, Kind: Text, Default: "",
@@ -470,6 +481,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.UnsafeNoFsync },
 	},
 
+	{
+		Name: "auto-compaction-retention-revisions", Section: Holdfast, Kind: Number, Default: "0", Own: true, Max: 1 << 62,
+		Help:  "How many revisions stay, besides what a periodic --auto-compaction-retention keeps: a revision goes when neither keeps it. 0 sets no number.",
+		field: func(c *Config) any { return &c.AutoCompactionRetentionRevisions },
+	},
 	{
 		Name: "auto-promote-learners", Section: Holdfast, Kind: Bool, Default: "false", Own: true,
 		Help:  "Give a learner a vote as soon as it runs and is in sync. The leader's setting counts.",

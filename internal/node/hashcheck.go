@@ -237,3 +237,6 @@ func (n *Node) suspicious(problems int) {
 
 // CompactedRevision is how far this member has compacted.
 func (n *Node) CompactedRevision() kind.Revision { return n.applied.Load().Compacted }
+
+// CurrentRevision is the revision that this member's keys are at.
+func (n *Node) CurrentRevision() kind.Revision { return n.KV().Revision() }
