@@ -1,6 +1,6 @@
 # The words of the house; CI says only these. docs/testing.md tells what each test word holds and how long it takes.
 
-.PHONY: build serve test race lint fuzz parity kube crash soak bench
+.PHONY: build serve test race lint fuzz parity kube crash sim soak bench
 
 build: ## the binary, in bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
@@ -28,6 +28,9 @@ kube: ## KUBE_SECONDS (60) of two apiservers at work; KUBE_PEER=etcd for compari
 
 crash: ## power cuts and failing disks at length, CRASH_COUNT (20) times
 	@scripts/crash.sh
+
+sim: ## whole clusters from new seeds, for SIM_MINUTES (10)
+	@scripts/sim.sh
 
 soak: ## SOAK_KILLS (200) times kill -9 under load
 	@scripts/soak.sh

@@ -39,14 +39,16 @@ type host struct {
 	lives int
 
 	// The driver's own.
-	paused   bool
-	pausedAt time.Duration
-	held     []*event // what would have happened meanwhile
-	downFor  string   // why no life may start; "" if one may
-	removed  bool
-	gone     bool // it will never run again
-	damaged  bool // its disk was harmed: that it refuses to start, or stops, is right
-	seen     seen
+	paused    bool
+	pausedAt  time.Duration
+	held      []*event // what would have happened meanwhile
+	downFor   string   // why no life may start; "" if one may
+	removed   bool
+	gone      bool  // it will never run again
+	damaged   bool  // its disk was harmed: that it refuses to start, or stops, is right
+	repairing *life // that fetches its state anew
+	flipped   bool  // and it holds what was not written
+	seen      seen
 }
 
 // The states of a life, in their order.
@@ -181,6 +183,7 @@ func (h *host) settings() *config.Config {
 	c.MinFreeBytes = 64 << 10
 	c.PreVote = true
 	c.CatchUpEntries = 20
+	c.ScrubInterval = 3 * time.Second
 	c.InitialAdvertisePeerURLs = []url.URL{h.url()}
 	for _, first := range h.w.hosts[:h.w.o.Members] {
 		c.InitialCluster = append(c.InitialCluster, config.InitialMember{Name: first.name, PeerURLs: []url.URL{first.url()}})

@@ -139,6 +139,11 @@ func (w *World) stoppedByItself(h *host, l *life, err error) {
 	default:
 		w.count("stopped for a bad disk")
 		h.downFor = "its disk is bad"
+		if h.flipped && l.state.Load() == opening {
+			// It refuses to start from what is damaged: an operator would replace it.
+			w.count("refused to start from damage")
+			h.gone = true
+		}
 	}
 	h.disk = l.disk.handOver()
 	l.end()

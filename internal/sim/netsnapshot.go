@@ -17,6 +17,9 @@ import (
 // snapshotAttempts is how often a transfer is taken up again.
 const snapshotAttempts = 8
 
+// snapshotBreaks is in how many of a hundred chunks the connection breaks.
+const snapshotBreaks = 10
+
 // receiving is a snapshot that a life is being sent. It outlives a broken connection.
 type receiving struct {
 	id   uint64
@@ -105,6 +108,10 @@ func (p *port) attempt(to *host, src transport.Source) error {
 			return &transport.RemoteError{Text: err.Error()}
 		}
 		chunk = append([]byte(nil), chunk...)
+		if there.source[transport.ClassSnapshot].chance(snapshotBreaks) {
+			p.n.breakBoth(there, back)
+			return transport.ErrLost
+		}
 		if err := p.ask(there, back, fmt.Sprint("chunk ", n), func(at *life) error { return sink.Write(n, chunk) }); err != nil {
 			return err
 		}

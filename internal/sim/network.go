@@ -327,6 +327,18 @@ func (n *network) breakLink(l *link) {
 	}
 }
 
+// breakBoth breaks the connections of two hosts, which can be made again at once unless they are cut.
+func (n *network) breakBoth(there, back *link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range []*link{there, back} {
+		was := l.broken
+		n.breakLink(l)
+		l.broken = was
+		l.up = n.w.now()
+	}
+}
+
 // mendLink heals one direction. What a cut has held up goes on if the connection still stands.
 func (n *network) mendLink(from, to *host) {
 	n.mu.Lock()

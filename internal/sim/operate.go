@@ -55,6 +55,32 @@ func (w *World) revive() {
 	}
 }
 
+// repair has the members in quarantine fetch their state anew, as an operator does, and reports whether none is left.
+func (w *World) repair() (well bool) {
+	well = true
+	for _, h := range w.present() {
+		l := h.life
+		if !l.listens() || !l.handler().Corrupt() {
+			continue
+		}
+		well = false
+		if h.repairing == l {
+			continue
+		}
+		h.repairing = l
+		w.record("%s is repaired", h.name)
+		done := make(chan struct{})
+		l.work(func(ctx context.Context) {
+			defer close(done)
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			_, _ = l.handler().Repair(ctx)
+		})
+		w.await(done, func() { h.repairing = nil })
+	}
+	return well
+}
+
 // disarm takes back the alarms about room, as an operator does who has made room.
 func (w *World) disarm() {
 	h := w.leader()

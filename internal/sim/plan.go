@@ -37,6 +37,9 @@ func newPlan(w *World, span time.Duration) *plan {
 	if len(w.hosts) >= 3 && p.rng.IntN(2) == 0 {
 		p.drawChanges()
 	}
+	if len(w.hosts) >= 3 && p.operator == nil && p.rng.IntN(4) == 0 {
+		p.flip()
+	}
 	slices.SortStableFunc(p.faults, func(a, b *fault) int { return cmp.Compare(a.at, b.at) })
 	return p
 }
@@ -250,6 +253,24 @@ func (p *plan) badDisk() {
 		}
 		hit.diskWell()
 	})
+}
+
+// flip turns a bit of what a member has on its disk, in the tables of its store or in its log. It is the one fault by
+// which a member's data is lost for good: there is one of it in a run, and then the membership does not change.
+func (p *plan) flip() {
+	h, part := p.host(), []string{".sst", "/log/"}[p.rng.IntN(2)]
+	dice := rand.New(rand.NewPCG(p.rng.Uint64(), p.rng.Uint64()))
+	p.add(0, fmt.Sprintf("a bit flips in %q of %s", part, h.name), func(*fault) {
+		d := h.disk
+		file, at := d.flip(dice, func(path string) bool { return strings.Contains(path, part) })
+		if file == "" {
+			return
+		}
+		h.harm()
+		h.flipped = true
+		p.w.count("flipped bits")
+		p.w.event(faultBegins, h.id, 0, fmt.Sprintf("a bit flips in %s at %d", file, at))
+	}, nil)
 }
 
 func (p *plan) clock() {

@@ -104,6 +104,13 @@ func (w *World) finish(p *plan, load *workload) {
 		return
 	}
 	w.Sleep(1500 * time.Millisecond)
+	if !w.Until(patience, func() bool {
+		w.revive()
+		return w.repair() && w.allServe()
+	}) {
+		w.wrong("a member is still in quarantine after its repair: %s", w.standing())
+		return
+	}
 	load.stopped = true
 	if p != nil && p.operator != nil {
 		// The operator comes to an end, or gives up.
