@@ -2,9 +2,10 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -43,7 +44,7 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 	}()
 	// Progress is not told to all clients in the same moment, even if they have come together.
 	interval := s.o.WatchProgressInterval
-	progress := time.NewTicker(interval + rand.N(interval/10))
+	progress := time.NewTicker(interval + below(interval/10))
 	defer progress.Stop()
 	leader := s.watchLeader(ctx)
 	defer leader.stop()
@@ -90,6 +91,14 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 			return watchEnded(ctx, ctx.Err())
 		}
 	}
+}
+
+// below draws a duration below d, from the source that a test can seed: the simulator's worlds have to be the same each
+// time.
+func below(d time.Duration) time.Duration {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails; see its documentation
+	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(max(d, 1)))
 }
 
 // responsesKept is how many places for responses a stream at rest keeps after a burst, as when its watchers are made.

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (w *World) Ask(h *host, client int, op *check.Operation, then func(*check.O
 	w.ops = append(w.ops, op)
 	a := &asking{op: op, then: then}
 	w.open = append(w.open, a)
-	s := w.source("client " + h.name)
+	s := w.source(fmt.Sprint("client ", client, " ", h.name)) // a client asks one thing at a time
 	w.record("client %d asks %s: %s", client, h.name, summary(op))
 	l := h.life
 	if !l.serves() {

@@ -42,6 +42,19 @@ func (w *World) startAll() {
 	for _, h := range w.hosts {
 		h.start()
 	}
+	w.mergeTables()
+}
+
+// mergeTables has the engines merge their tables now and then. Nobody else does, and an engine whose tables are never
+// merged lets writes wait for it in the end.
+func (w *World) mergeTables() {
+	s := w.source("engines")
+	s.after(s.between(1500*time.Millisecond, 4*time.Second), nil, "tables are merged", func() {
+		for _, h := range w.hosts {
+			h.compactEngine()
+		}
+		w.mergeTables()
+	})
 }
 
 // present returns the hosts whose members are to live at the end.
