@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -62,19 +61,26 @@ type box struct {
 	address string // URL at which other members reach it
 	id      uint64 // once it has answered
 	client  *clientv3.Client
-	gone    bool // removed for good
+	gone    atomic.Bool // removed for good: its clients go home
 }
 
-// newFleet starts a cluster and waits until all members serve. place tells where a member lives, if not on loopback.
+// newFleet starts a cluster and waits until all members serve.
 func newFleet(t testing.TB, members int, election time.Duration, flags ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, election: election, dir: t.TempDir(), token: "chaos", flags: flags}
-	f.links = newLinks(t, func(member int) int { return int(f.pids[member].Load()) })
-	f.record = newRecorder(election)
+	f := emptyFleet(t, election, flags...)
 	for range members {
 		f.add("")
 	}
 	f.start()
+	return f
+}
+
+// emptyFleet is a fleet to which members are still to be added.
+func emptyFleet(t testing.TB, election time.Duration, flags ...string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, election: election, dir: t.TempDir(), token: "chaos", flags: flags}
+	f.links = newLinks(t, func(member int) int { return int(f.pids[member].Load()) })
+	f.record = newRecorder(election)
 	return f
 }
 
@@ -96,7 +102,7 @@ func (f *fleet) add(dataDir string) *box {
 func (f *fleet) initial() string {
 	var list []string
 	for _, b := range f.members {
-		if !b.gone {
+		if !b.gone.Load() {
 			list = append(list, b.name+"="+b.address)
 		}
 	}
@@ -166,7 +172,7 @@ func (f *fleet) connect(endpoints ...string) *clientv3.Client {
 
 func (f *fleet) endpoints() (all []string) {
 	for _, b := range f.members {
-		if !b.gone {
+		if !b.gone.Load() {
 			all = append(all, b.Endpoint())
 		}
 	}
@@ -176,7 +182,7 @@ func (f *fleet) endpoints() (all []string) {
 // live returns the members that run.
 func (f *fleet) live() (live []*box) {
 	for _, b := range f.members {
-		if !b.gone && b.Alive() && b.client != nil {
+		if !b.gone.Load() && b.Alive() && b.client != nil {
 			live = append(live, b)
 		}
 	}
@@ -248,7 +254,7 @@ func (f *fleet) resume(b *box) {
 // isolate cuts a member off from all others: what it sends, what it is sent, or both.
 func (f *fleet) isolate(b *box, sends, receives bool) {
 	for _, other := range f.members {
-		if other != b && !other.gone {
+		if other != b && !other.gone.Load() {
 			f.links.set(b.index, other.index, sends)
 			f.links.set(other.index, b.index, receives)
 		}
@@ -275,18 +281,6 @@ func (f *fleet) split(group []*box) {
 func (f *fleet) heal() {
 	f.links.heal()
 	f.record.event(check.FaultEnds, nil, "the network is whole")
-}
-
-// members of the cluster as one of them tells.
-func (f *fleet) list() []*pb.Member {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	r, err := f.leader().client.MemberList(ctx)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return r.Members
 }
 
 // pass lets time go by in which clients work under a fault.

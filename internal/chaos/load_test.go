@@ -43,11 +43,12 @@ func (f *fleet) work(seed uint64, clients, perSecond int) *load {
 		b := f.members[i%len(f.members)]
 		client := f.connect(b.Endpoint())
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
-		l.clients.Go(func() { l.client(asking, client, memberID(b), rng, time.Second/time.Duration(perSecond), i == 0) })
+		l.clients.Go(func() { l.client(asking, client, b, rng, time.Second/time.Duration(perSecond), i == 0) })
 	}
-	for i, b := range f.members {
-		client := f.connect(b.Endpoint())
-		w := check.Watcher{Member: memberID(b), Key: name(i), End: name(i + 4), PrevKV: i%2 == 0, NoPut: i%3 == 2}
+	for i := range f.members {
+		// It begins at one member and goes over to another when that is gone.
+		client := f.connect(append(f.endpoints()[i:], f.endpoints()[:i]...)...)
+		w := check.Watcher{Key: name(i), End: name(i + 4), PrevKV: i%2 == 0, NoPut: i%3 == 2}
 		l.group.Go(func() { l.watch(ctx, client, w, false) })
 	}
 	return l
@@ -64,7 +65,7 @@ func (l *load) end() {
 func name(group int) string { return fmt.Sprintf("g%02d/", group) }
 
 // client asks for one operation after the other.
-func (l *load) client(ctx context.Context, c *clientv3.Client, member kind.MemberID, rng *rand.Rand, pause time.Duration, compacts bool) {
+func (l *load) client(ctx context.Context, c *clientv3.Client, b *box, rng *rand.Rand, pause time.Duration, compacts bool) {
 	number := l.f.record.client()
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -83,7 +84,10 @@ func (l *load) client(ctx context.Context, c *clientv3.Client, member kind.Membe
 				o = &check.Operation{Compact: &check.Compact{Revision: kind.Revision(at)}}
 			}
 		}
-		o.Client, o.Member = number, member
+		if b.gone.Load() {
+			return
+		}
+		o.Client, o.Member = number, memberID(b)
 		l.f.record.perform(context.Background(), c, o, 3*time.Second)
 		k.learn(o)
 		if o.Outcome == check.Unknown {
