@@ -81,6 +81,10 @@ const (
 	AlarmNone    AlarmType = 0
 	AlarmNoSpace AlarmType = 1 // no command that grows the store is taken
 	AlarmCorrupt AlarmType = 2 // the state of the member differs from the majority's
+
+	// AlarmDowngrade is no alarm, and has no number on the wire, but is kept as one, of the member 0: the cluster is to
+	// go to the minor version before, as Maintenance.Downgrade has asked.
+	AlarmDowngrade AlarmType = 100
 )
 
 // Alarm raises or clears an alarm of one member.

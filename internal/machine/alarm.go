@@ -20,6 +20,17 @@ type Alarm struct {
 	Type   command.AlarmType
 }
 
+// known tells what is an alarm from what a request of a later version may ask for.
+func (a Alarm) known() bool {
+	switch a.Type {
+	case command.AlarmNoSpace, command.AlarmCorrupt:
+		return true
+	case command.AlarmDowngrade:
+		return a.Member == 0
+	}
+	return false
+}
+
 // The record of an alarm:
 //
 //	x <member, 8 BE> <type, 1 byte> 00  ->  version (1 byte: 1) | crc32c (4 BE) of key and version
@@ -43,7 +54,7 @@ func decodeAlarm(key, value []byte) (Alarm, error) {
 		return Alarm{}, fmt.Errorf("%w: its key is %x, its value %x", ErrAlarmRecord, key, value)
 	}
 	a := Alarm{Member: kind.MemberID(binary.BigEndian.Uint64(key[1:])), Type: command.AlarmType(key[9])}
-	if a.Type != command.AlarmNoSpace && a.Type != command.AlarmCorrupt {
+	if !a.known() {
 		return Alarm{}, fmt.Errorf("%w: it is of type %d", ErrAlarmRecord, a.Type)
 	}
 	return a, nil
@@ -85,7 +96,7 @@ func (p *Pending) currentAlarms() []Alarm {
 // raised, whether before or by this command, or was cleared. What names no alarm that there is does nothing.
 func (p *Pending) alarmCommand(c command.Alarm) {
 	a := Alarm{c.Member, c.Type}
-	if a.Type != command.AlarmNoSpace && a.Type != command.AlarmCorrupt {
+	if !a.known() {
 		return
 	}
 	have := p.currentAlarms()

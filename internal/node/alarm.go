@@ -24,6 +24,9 @@ type ownAlarm struct {
 // refuses commands, the cluster's record of it follows.
 func (n *Node) Alarms() []machine.Alarm {
 	alarms := n.Replica.Machine().Alarms()
+	if i := slices.Index(alarms, machine.Alarm{Type: command.AlarmDowngrade}); i >= 0 {
+		alarms = slices.Delete(slices.Clone(alarms), i, i+1)
+	}
 	add := func(of command.AlarmType, raised bool) {
 		if own := (machine.Alarm{Member: n.Identity.Member, Type: of}); raised && !slices.Contains(alarms, own) {
 			alarms = append(slices.Clone(alarms), own)
@@ -32,6 +35,11 @@ func (n *Node) Alarms() []machine.Alarm {
 	add(command.AlarmNoSpace, n.noRoom())
 	add(command.AlarmCorrupt, n.Corrupt())
 	return alarms
+}
+
+// Downgrading reports whether the cluster is to go to the minor version before.
+func (n *Node) Downgrading() bool {
+	return slices.Contains(n.Replica.Machine().Alarms(), machine.Alarm{Type: command.AlarmDowngrade})
 }
 
 // alarmed reports whether an alarm of this type is raised for any member.

@@ -79,6 +79,10 @@ func (f *fakeNode) Alarms() []machine.Alarm {
 	return append(slices.Clone(f.machine.Alarms()), f.mu.alarms...)
 }
 
+func (f *fakeNode) Downgrading() bool {
+	return slices.Contains(f.machine.Alarms(), machine.Alarm{Type: command.AlarmDowngrade})
+}
+
 func (f *fakeNode) Propose(ctx context.Context, c command.Command) (machine.Reply, error) {
 	return f.propose(ctx, c)
 }

@@ -41,7 +41,7 @@ func (m *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 		IsLearner:        where.Learner,
 		StorageVersion:   StorageVersion,
 		DbSizeQuota:      m.s.o.QuotaBytes,
-		DowngradeInfo:    &pb.DowngradeInfo{},
+		DowngradeInfo:    m.downgradeInfo(),
 	}
 	if response.DbSizeQuota == 0 {
 		response.DbSizeQuota = defaultQuotaBytes
@@ -82,6 +82,9 @@ func (m *maintenanceServer) changeAlarm(ctx context.Context, r *pb.AlarmRequest)
 		Action: command.AlarmAction(r.Action),
 		Member: kind.MemberID(r.MemberID),
 		Type:   command.AlarmType(r.Alarm),
+	}
+	if change.Type == command.AlarmDowngrade {
+		change.Type = command.AlarmNone // it is not for clients to raise or clear
 	}
 	reply, err := proposeReply(ctx, m.s, command.KindAlarm, &change, command.AppendAlarm(nil, &change))
 	if err != nil {

@@ -57,6 +57,8 @@ type Node interface {
 	Sizes() (disk, live int64)
 	// Alarms lists the alarms that are raised in the cluster.
 	Alarms() []machine.Alarm
+	// Downgrading reports whether the cluster is to go to the minor version before.
+	Downgrading() bool
 	// KV is the store of keys.
 	KV() *mvcc.Store
 	// Leases is the table of leases.

@@ -43,6 +43,7 @@ var served = []string{
 	"/etcdserverpb.Cluster/MemberPromote",
 	"/etcdserverpb.Maintenance/MoveLeader",
 	"/etcdserverpb.Maintenance/Alarm",
+	"/etcdserverpb.Maintenance/Downgrade",
 	"/etcdserverpb.Maintenance/Snapshot",
 	"/etcdserverpb.Maintenance/Status",
 	"/etcdserverpb.Maintenance/Defragment",
