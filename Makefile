@@ -1,6 +1,6 @@
 # The words of the house; CI says only these. docs/testing.md tells what each test word holds and how long it takes.
 
-.PHONY: build serve test race lint fuzz parity kube crash sim soak bench
+.PHONY: build serve test race lint fuzz parity kube crash sim chaos soak bench
 
 build: ## the binary, in bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
@@ -31,6 +31,9 @@ crash: ## power cuts and failing disks at length, CRASH_COUNT (20) times
 
 sim: ## whole clusters from new seeds, for SIM_MINUTES (10)
 	@scripts/sim.sh
+
+chaos: ## CHAOS_KILLS (100) leaders of real clusters killed, within CHAOS_MINUTES (60)
+	@scripts/chaos.sh
 
 soak: ## SOAK_KILLS (200) times kill -9 under load
 	@scripts/soak.sh

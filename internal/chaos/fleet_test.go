@@ -137,8 +137,16 @@ func (f *fleet) launch(b *box) {
 // ready waits until a launched member serves.
 func (f *fleet) ready(b *box) {
 	f.t.Helper()
-	if err := b.Ready(); err != nil {
-		f.t.Fatalf("member %s did not come up: %v\nIt wrote:\n%s", b.name, err, b.Output())
+	for attempt := 1; ; attempt++ {
+		err := b.Ready()
+		if err == nil {
+			break
+		}
+		// A connection of somebody else may have taken the port for its own end meanwhile.
+		if attempt == 3 || !strings.Contains(b.Output(), "address already in use") {
+			f.t.Fatalf("member %s did not come up: %v\nIt wrote:\n%s", b.name, err, b.Output())
+		}
+		f.launch(b)
 	}
 	if b.client == nil {
 		b.client = f.connect(b.Endpoint())
