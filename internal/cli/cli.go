@@ -59,6 +59,7 @@ func Commands(v Version) []*cobra.Command {
 // AddTo hangs the client commands under root.
 func AddTo(root *cobra.Command, v Version) {
 	root.AddCommand(Commands(v)...)
+	group(root)
 }
 
 // Main runs the client as a program of its own. args[0] is the name it was called by; it may be a path. It
@@ -77,6 +78,7 @@ func Main(v Version, args []string, stdin io.Reader, stdout, stderr io.Writer) i
 	f.globals.register(root.PersistentFlags())
 	completeGlobals(root)
 	root.AddCommand(f.commands()...)
+	group(root)
 	root.SetUsageFunc(usage)
 	root.SetFlagErrorFunc(badFlag)
 	root.SetArgs(args)
@@ -101,10 +103,16 @@ func (f *family) commands() []*cobra.Command {
 		f.memberCommand(),
 		f.moveLeaderCommand(),
 		f.alarmCommand(),
+		f.defragCommand(),
+		f.downgradeCommand(),
+		f.snapshotCommand(),
+		f.mirrorCommand(),
+		f.checkCommand(),
 		f.authCommand(),
 		f.userCommand(),
 		f.roleCommand(),
 		f.versionCommand(),
+		f.optionsCommand(),
 		f.completionCommand(),
 	}
 }

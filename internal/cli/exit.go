@@ -13,6 +13,7 @@ const (
 	exitNoConnection = 2   // no client could be made: a wrong password, no endpoint
 	exitBadInput     = 3   // what was read from standard input makes no transaction
 	exitBadFeature   = 4   // a flag is known, but not its value
+	exitInterrupted  = 5   // a snapshot was not saved, a watch was ended by the server
 	exitBadArguments = 128 // the arguments do not fit the command
 )
 

@@ -58,6 +58,7 @@ func runScript(t *testing.T, path, endpoint string) {
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	lease = "LEASE"
 	members = map[string]string{}
+	directory = t.TempDir()
 	var trace strings.Builder
 	for i := 0; i < len(lines); {
 		line := lines[i]
@@ -99,6 +100,9 @@ func isHint(line string) bool {
 
 var lease string
 
+// directory is what DIR stands for in a script.
+var directory string
+
 // members are what a script has learnt of members' ids: SELF in it stands for that of the member that runs, MEMBER for
 // that of the last one that was added.
 var members map[string]string
@@ -121,6 +125,7 @@ func traceOf(t *testing.T, args []string, stdin, endpoint string, isShared bool)
 	full = slices.Clone(full)
 	for i := range full {
 		full[i] = strings.ReplaceAll(full[i], "LEASE", lease)
+		full[i] = strings.ReplaceAll(full[i], "DIR", directory)
 		for name, id := range members {
 			full[i] = strings.ReplaceAll(full[i], name, id)
 		}
@@ -180,6 +185,7 @@ var (
 	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d\b|-?\d{4,})`)
 	volatileMember = regexp.MustCompile(`"(cluster_id|member_id|ID|raft_term)":("[0-9a-f]+"|\d+)|"(ClusterID|MemberID|ID|RaftTerm)" : \S+|cluster +[0-9a-f]+`)
 	volatileURL    = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+`)
+	volatileServer = regexp.MustCompile(`(Server version |took )[0-9][0-9a-zµ.]*[0-9a-z]`)
 	tableFiller    = regexp.MustCompile(`─+| +`)
 )
 
@@ -187,6 +193,8 @@ var (
 func blot(args []string, text, endpoint string) string {
 	text = strings.ReplaceAll(text, endpoint, "ENDPOINT")
 	text = strings.ReplaceAll(text, "127.0.0.1:1 ", "NOBODY ")
+	text = strings.ReplaceAll(text, directory, "DIR")
+	text = volatileServer.ReplaceAllString(text, "${1}N")
 	if len(args) > 0 && args[0] == "endpoint" {
 		text = volatileJSON.ReplaceAllString(text, `"$1":N`)
 		text = volatileFields.ReplaceAllString(text, `"$1" : N`)

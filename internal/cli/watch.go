@@ -15,9 +15,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// exitInterrupted is the code for a watch that the server has ended.
-const exitInterrupted = 5
-
 // The refusals of a watch's arguments, in etcdctl's words.
 var (
 	errWatchArgs      = errors.New("bad number of arguments")

@@ -167,10 +167,10 @@ func (t *tool) importCommand() *cobra.Command {
 // run makes the directory and says what it holds.
 func run(cmd *cobra.Command, o restore.Options) error {
 	note := cmd.ErrOrStderr()
-	progress := newProgress(note)
-	o.Progress = func(changes int64) { progress.tell("%d changes read", changes) }
+	progress := cli.NewProgress(note)
+	o.Progress = func(changes int64) { progress.Tell("%d changes read", changes) }
 	r, err := restore.Run(cmd.Context(), o)
-	progress.end()
+	progress.End()
 	if err != nil {
 		return err
 	}
