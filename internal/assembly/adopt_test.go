@@ -282,6 +282,27 @@ func TestRefetch(t *testing.T) {
 	}
 }
 
+// The leader's state can be fetched anew at the very entry at which a snapshot was adopted before, as in a cluster in which
+// nothing happens.
+func TestRefetchWhereItWasAdopted(t *testing.T) {
+	w := &wire{ends: make(map[kind.MemberID]*wireEnd)}
+	mem := vfs.NewMem()
+	a, b := lag(t, w, mem, 60)
+	defer a.halt()
+	defer b.halt()
+	r, err := w.begin(t, 2, mem)
+	must(t, err)
+	defer r.halt()
+	until(t, "the member to come to the others' state", func() bool { return r.standing() == a.standing() && a.standing() == b.standing() })
+	adopted := r.Dir().StoreName()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	must(t, r.Node().Refetch(ctx))
+	if now := r.Dir().StoreName(); adopted == "store-1" || now == adopted {
+		t.Errorf("the stores were %s and then %s", adopted, now)
+	}
+}
+
 // A member that is cut off while it fetches the leader's state starts again, with the one state or the other, and follows.
 func TestCrashDuringRefetch(t *testing.T) {
 	w := &wire{ends: make(map[kind.MemberID]*wireEnd)}

@@ -7,7 +7,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
-	"holdfast/internal/invariant"
 	"holdfast/internal/kind"
 	"holdfast/internal/machine"
 	"holdfast/internal/replica"
@@ -104,12 +103,10 @@ func (n *Node) writeLog(appends []*replica.Append) error {
 // adoptSnapshot adopts the store of the snapshot that raft has taken.
 func (n *Node) adoptSnapshot(meta *raftpb.SnapshotMetadata) error {
 	at := kind.Position{Index: kind.Index(meta.GetIndex()), Term: kind.Term(meta.GetTerm())}
-	s := &n.snapshots
-	s.mu.Lock()
-	in := s.mu.complete[at]
-	delete(s.mu.complete, at)
-	s.mu.Unlock()
-	invariant.Check(in != nil, "raft has taken a snapshot at %v that has not arrived", at)
+	in, err := n.snapshots.claim(at)
+	if err != nil {
+		return err
+	}
 	n.Metrics.snapshotApplying.Inc()
 	defer n.Metrics.snapshotApplying.Dec()
 	resume, err := n.park()

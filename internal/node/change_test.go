@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -145,5 +146,43 @@ func TestChangesOverLeaders(t *testing.T) {
 			write(t, asked, fmt.Sprint(round), "x")
 			level(t, all)
 		}
+	})
+}
+
+// TestReadsOfTheLastVoter: whoever is left as the sole voter answers no read by itself before it has applied what the
+// others had acknowledged before they left.
+func TestReadsOfTheLastVoter(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, all := seats(t, 2, nil)
+		first := leader(t, all)
+		s := others(all, first)[0]
+		write(t, s, "a", "x")
+		level(t, all)
+		resume, err := first.park()
+		check(t, err)
+		reply := write(t, s, "b", "x") // the follower has applied it, the leader rests
+		gone := make(chan error, 1)
+		go func() {
+			_, err := first.ChangeMembers(context.Background(), remove(s.id.Member))
+			gone <- err
+		}()
+		for range 50 {
+			ctx, cancel := context.WithTimeout(t.Context(), testTick)
+			if err := first.ReadIndex(ctx); err == nil && first.KV().Revision() < reply.Revision {
+				t.Fatalf("a linearizable read at revision %d, %d was acknowledged before it", first.KV().Revision(), reply.Revision)
+			}
+			cancel()
+		}
+		resume()
+		check(t, <-gone)
+		check(t, first.ReadIndex(t.Context()))
+		if have := first.KV().Revision(); have < reply.Revision || !first.Status().SoleVoter {
+			t.Errorf("at revision %d after %d; %+v", have, reply.Revision, first.Status())
+		}
+		if err := <-s.ended; !errors.Is(err, ErrRemoved) {
+			t.Errorf("the removed member's Run: %v", err)
+		}
+		s.ended <- nil
+		check(t, s.stop())
 	})
 }

@@ -96,14 +96,22 @@ func (l *loopState) admit() {
 	for i := range l.arrived {
 		a := &l.arrived[i]
 		g := &l.guests
-		if l.state.Role != raft.StateLeader || l.state.Term != a.term {
+		leads := l.state.Role == raft.StateLeader && l.state.Term == a.term
+		switch {
+		case leads && g.term != a.term:
+			g.begin(a.term)
+		case !leads && g.term != a.term && a.term > max(g.term, l.born):
 			l.refuse(a.from, reasonAgain, a.term, "", a.sequencesOf())
 			continue
-		}
-		if g.term != a.term {
-			g.begin(a.term)
+		case g.term != a.term:
+			// This member has led since, or may have led in that term in an earlier life: a first copy may be in the log.
+			continue
 		}
 		if !g.first(life{a.from, a.boot}, a.number) {
+			continue
+		}
+		if !leads {
+			l.refuse(a.from, reasonAgain, a.term, "", a.sequencesOf())
 			continue
 		}
 		if a.full || !g.room(a.from) {
@@ -203,5 +211,5 @@ func (l *loopState) vacate() {
 			l.refuse(lane.member, reasonAgain, l.guests.term, "", sequencesOf(lane.waits))
 		}
 	}
-	l.guests.begin(0)
+	l.guests.leave()
 }

@@ -346,3 +346,62 @@ func TestWindow(t *testing.T) {
 		t.Error("a first number that is not 1")
 	}
 }
+
+// TestLateSecondForward: a forward is in the log of a leader that has lost its office when the network delivers it once
+// more. It must not be refused, or its sender would propose what will be committed a second time.
+func TestLateSecondForward(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		net, all := seats(t, 3, nil)
+		first := leader(t, all)
+		s, third := others(all, first)[0], others(all, first)[1]
+		write(t, s, "before", "x")
+		level(t, all)
+		var kept []transport.Message
+		silent := false
+		net.mu.Lock()
+		net.mu.lose = func(m transport.Message) bool {
+			if m.Kind == transport.KindForward {
+				kept = append(kept, m)
+			}
+			// The entry comes to the third member and no further, and then nothing of raft's to anybody.
+			return m.Kind == transport.KindRaft && (silent || m.To == s.id.Member || m.From == third.id.Member)
+		}
+		net.mu.Unlock()
+		last := first.Replica.Log().LastIndex()
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.Propose(context.Background(), put("a", "x"))
+			done <- err
+		}()
+		until(t, "the entry in two logs", func() bool {
+			return first.Replica.Log().LastIndex() > last && third.Replica.Log().LastIndex() > last
+		})
+		net.mu.Lock()
+		silent = true
+		net.mu.Unlock()
+		until(t, "it leads no more", func() bool { return !first.Status().Leading })
+		first.Receive(kept)
+		<-time.After(5 * testTick)
+		net.mu.Lock()
+		net.mu.lose = nil
+		net.mu.Unlock()
+		check(t, <-done)
+		leader(t, all)
+		level(t, all)
+		once(t, all)
+	})
+}
+
+// TestLateForwardAfterRestart: so it is with a forward that may have been taken in an earlier life.
+func TestLateForwardAfterRestart(t *testing.T) {
+	l := loopState{Node: new(Node), born: 7}
+	l.Identity.Member = 1
+	for term, refused := range map[kind.Term]bool{6: false, 7: false, 8: true} {
+		l.outgoing = nil
+		l.arrived = []arrival{{from: 2, full: true, sequences: []uint64{1}, forward: forward{term: term, number: 1}}}
+		l.admit()
+		if got := len(l.outgoing) > 0; got != refused {
+			t.Errorf("a forward of term %d, after a start in term 7, is refused: %v", term, got)
+		}
+	}
+}

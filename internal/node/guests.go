@@ -16,9 +16,12 @@ const (
 // guests are the commands of other members that wait with the leader, and belong to one term of its office. Each
 // member has a lane of its own, and an entry takes from all lanes alike, so that no member's share falls to zero. They
 // are the loop's.
+//
+// Which forwards have come is remembered beyond the term, until the member leads in another.
 type guests struct {
-	term  kind.Term
-	lanes []*lane // ordered by member, those of members that have sent something in this term
+	term  kind.Term // the last in which this member has taken forwards, 0 if there is none
+	over  bool      // it does not lead in that term any more
+	lanes []*lane   // ordered by member, those of members that have sent something in this term
 	seen  map[life]*window
 	count int
 	bytes int
@@ -40,6 +43,11 @@ type lane struct {
 // begin starts a term with empty lanes.
 func (g *guests) begin(term kind.Term) {
 	*g = guests{term: term, seen: make(map[life]*window)}
+}
+
+// leave empties the lanes at the end of a term of office.
+func (g *guests) leave() {
+	*g = guests{term: g.term, over: true, seen: g.seen}
 }
 
 // first reports whether the forward with this number is not known yet. One that comes twice must not be taken twice,

@@ -134,6 +134,11 @@ func (in *incoming) Finish() error {
 		return errSnapshotOthers
 	}
 	s.mu.arriving = nil
+	if s.mu.complete[in.at] != nil {
+		in.drop()
+		return errSnapshotOthers
+	}
+	s.mu.complete[in.at] = in
 	n.Logger.Info("a snapshot has arrived", zap.Stringer("from", in.from), zap.Uint64("index", uint64(in.at.Index)))
 	n.order(in.arrive)
 	return nil
@@ -191,16 +196,19 @@ func (in *incoming) end(why error) {
 }
 
 // drop has a complete store removed that is not adopted.
-func (in *incoming) drop() { in.node.retire(in.name, in.machine, 0) }
+func (in *incoming) drop() {
+	in.node.retire(in.name, in.machine, 0)
+	if in.refetch != nil {
+		in.refetch.finish(errSnapshotOthers)
+	}
+}
 
 // arrive lets raft have a snapshot whose store is complete. If raft does not take it, because it has come further
 // meanwhile or serves another leader, the store goes; one that was asked for is adopted all the same.
 func (in *incoming) arrive(l *loopState) error {
 	n := in.node
 	s := &n.snapshots
-	s.mu.Lock()
-	s.mu.complete[in.at] = in
-	s.mu.Unlock()
+	l.adopting = kind.Position{} // an earlier one may have stood at the same place
 	if err := l.Replica.Receive(in.message); err != nil {
 		return err
 	}
@@ -212,8 +220,8 @@ func (in *incoming) arrive(l *loopState) error {
 	if s.mu.complete[in.at] != in || l.adopting == in.at {
 		return nil
 	}
-	delete(s.mu.complete, in.at)
 	if in.refetch == nil {
+		delete(s.mu.complete, in.at)
 		n.Logger.Info("a snapshot was not needed any more", zap.Uint64("index", uint64(in.at.Index)))
 		in.drop()
 		return nil

@@ -23,8 +23,8 @@ func (n *Node) runKeeper() {
 		return
 	}
 	var kept kept
-	var cut kind.Index
-	moved := n.now() // when the durable index last moved, or nothing was above it
+	var through kind.Index // up to where the writer was told to cut the log
+	moved := n.now()       // when the durable index last moved, or nothing was above it
 	var flushing <-chan struct{}
 	db := n.DB()
 	n.space.look(n)
@@ -40,9 +40,10 @@ func (n *Node) runKeeper() {
 		}
 		n.space.look(n)
 		if current := n.DB(); current != db {
-			db, flushing = current, nil // a flush of the store before concerns nobody any more
+			// A flush, or a cut, for the store before concerns nobody any more.
+			db, flushing, through = current, nil, 0
 		}
-		now, err := n.DB().Durable()
+		now, err := db.Durable()
 		if err != nil {
 			n.Fail(fmt.Errorf("read the applied index that the store has flushed: %w", err))
 			return
@@ -54,15 +55,15 @@ func (n *Node) runKeeper() {
 		if now.Index < durable.Index { // a store that was fetched anew stands lower, and the log still holds what is behind it
 			durable, moved = now, n.now()
 		}
-		if through := n.cutThrough(&kept, durable.Index); through > cut {
-			cut = through
-			n.writer.truncate.put(through) // N3
+		if next := n.cutThrough(&kept, durable.Index); next > through {
+			through = next
+			n.writer.truncate.put(cut{through, db}) // N3
 		}
 		if applied == durable.Index {
 			moved = n.now()
 		}
 		if flushing == nil && n.flushDue(durable.Index, applied, n.now()-moved) {
-			if flushing, err = n.DB().AsyncFlush(); err != nil {
+			if flushing, err = db.AsyncFlush(); err != nil {
 				n.Fail(fmt.Errorf("flush the store: %w", err))
 				return
 			}

@@ -57,6 +57,7 @@ type loopState struct {
 	heard     map[kind.MemberID]time.Duration // when a follower was last known to be active
 	readiness readiness
 
+	born     kind.Term // in terms up to this an earlier life of the member may have led
 	started  time.Duration
 	ticked   time.Duration // when the last tick was
 	advanced bool          // the first election was brought forward, or need not be
@@ -72,7 +73,7 @@ type loopState struct {
 // runLoop owns the replica.
 func (n *Node) runLoop() {
 	l := &loopState{Node: n, state: n.Replica.State(), started: n.now(), advanced: !n.InitialElectionTickAdvance}
-	l.readiness.floor, l.readiness.alone = l.state.Commit, l.started
+	l.readiness.floor, l.readiness.alone, l.born = l.state.Commit, l.started, l.state.Term
 	ticker := n.Clock.NewTicker(n.TickInterval)
 	defer ticker.Stop()
 	if l.state.SoleVoter {
@@ -171,7 +172,7 @@ func (l *loopState) turn() error {
 		return err
 	}
 	l.observe()
-	if l.guests.term != 0 && (l.state.Role != raft.StateLeader || l.guests.term != l.state.Term) {
+	if l.guests.term != 0 && !l.guests.over && (l.state.Role != raft.StateLeader || l.guests.term != l.state.Term) {
 		l.vacate()
 	}
 	l.admit()
@@ -331,8 +332,8 @@ func (l *loopState) dispatch() error {
 		case *replica.Configure:
 			// Before anything of the new configuration leaves: a member that is no longer the sole voter must
 			// not answer reads as one.
-			l.publishStatus(l.Replica.State())
 			l.changes.configuring++
+			l.publish(l.Replica.State())
 			l.applier.box.put(w)
 		case *replica.Send:
 			l.post(w.Messages)
@@ -369,7 +370,7 @@ func (l *loopState) observe() {
 		if l.state.Leader != 0 && l.state.Leader != old.Leader {
 			l.elected = l.now()
 		}
-		l.publishStatus(l.state)
+		l.publish(l.state)
 		if l.knowsIndex() {
 			l.reads.again(l.now(), l.Replica.ReadIndex) // what was asked of another leader is lost
 			l.loop.ring()
@@ -378,5 +379,13 @@ func (l *loopState) observe() {
 		close(*l.changed.Swap(&next))
 		return
 	}
-	l.publishStatus(l.state)
+	l.publish(l.state)
+}
+
+// publish lets others see where the replica stands. Who has just become the sole voter is shown as that when the change is
+// applied here: what was acknowledged by another voter before it may be waiting for the applier, and a read that asked
+// nobody would miss it.
+func (l *loopState) publish(r replica.State) {
+	r.SoleVoter = r.SoleVoter && l.changes.configuring == 0
+	l.publishStatus(r)
 }

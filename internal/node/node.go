@@ -257,6 +257,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.queue.close(ErrStopped)
 	n.reads.close(ErrStopped)
 	group.Wait()
+	n.endStores()
 	select {
 	case <-n.failed:
 		return n.cause

@@ -112,6 +112,9 @@ func (n *Node) SetDiscarding(discard bool) { n.applier.discarding.Store(discard)
 // adoptRefetched adopts the store of a snapshot that this member has asked for, although raft had no need of it. The
 // writer does it, so that nobody changes the log meanwhile.
 func (n *Node) adoptRefetched(in *incoming) error {
+	if _, err := n.snapshots.claim(in.at); err != nil {
+		return err
+	}
 	refuse := func(err error) error {
 		n.Logger.Warn("the state of the leader cannot be adopted", zap.Error(err))
 		in.refetch.finish(err)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"holdfast/internal/invariant"
 	"holdfast/internal/kind"
 	"holdfast/internal/snapshot"
 )
@@ -24,7 +25,7 @@ type snapshots struct {
 		count    uint64                      // of those sent so far; part of their ids
 		sending  map[kind.MemberID]*outgoing // at most one to a member
 		arriving *incoming                   // that is being built
-		complete map[kind.Position]*incoming // that raft has taken; the writer adopts them
+		complete map[kind.Position]*incoming // that have arrived and wait for raft, or for the writer to adopt them
 		refetch  *refetch                    // that this member has asked for
 		shut     bool
 	}
@@ -129,6 +130,19 @@ func configured(cs *raftpb.ConfState, id kind.MemberID) bool {
 		}
 	}
 	return false
+}
+
+// claim takes out a complete snapshot that is about to be adopted. After close there is none.
+func (s *snapshots) claim(at kind.Position) (*incoming, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := s.mu.complete[at]
+	delete(s.mu.complete, at)
+	if in == nil && s.mu.shut {
+		return nil, errStopping
+	}
+	invariant.Check(in != nil, "the snapshot at %v that is to be adopted has not arrived", at)
+	return in, nil
 }
 
 // expire closes the views that have lived too long: the transport finds them closed, and raft starts anew.

@@ -89,9 +89,7 @@ func (n *Node) runStores() {
 	defer ticker.Stop()
 	var come, old []*retired
 	defer func() {
-		for _, r := range append(old, n.stores.closing.take(come)...) {
-			r.close() // the directory goes at the next start
-		}
+		n.stores.closing.put(old...) // endStores closes them
 		n.snapshots.close()
 	}()
 	for {
@@ -118,6 +116,13 @@ func (n *Node) runStores() {
 		case <-n.stores.closing.wake:
 		case <-n.snapshots.wanted.wake:
 		}
+	}
+}
+
+// endStores closes the old stores that are left when every goroutine has ended. Their directories go at the next start.
+func (n *Node) endStores() {
+	for _, r := range n.stores.closing.take(nil) {
+		r.close()
 	}
 }
 

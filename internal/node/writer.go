@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/kind"
 	"holdfast/internal/replica"
+	"holdfast/internal/store"
 )
 
 // idleInterval is how often the writer looks whether the log has fallen idle: then it appends the sync mark,
@@ -15,10 +16,10 @@ const idleInterval = 50 * time.Millisecond
 // writer owns the log.
 type writer struct {
 	box      mailbox[*replica.Append]
-	truncate mailbox[kind.Index] // the log may be cut through these
-	prepare  chan struct{}       // holds a token while a spare segment is wanted
-	spares   mailbox[string]     // the preparer's answers: the file that it has made, or "" if it could not
-	fetched  mailbox[*incoming]  // snapshots that this member has asked for
+	truncate mailbox[cut]
+	prepare  chan struct{}      // holds a token while a spare segment is wanted
+	spares   mailbox[string]    // the preparer's answers: the file that it has made, or "" if it could not
+	fetched  mailbox[*incoming] // snapshots that this member has asked for
 
 	began atomic.Int64 // when the write under way began, in the node's time; 0 when there is none
 
@@ -27,9 +28,16 @@ type writer struct {
 	preparing bool
 }
 
+// cut says that the log may be cut: through is applied and flushed in store. Another store may stand before it, so the cut
+// is not made once that one is current.
+type cut struct {
+	through kind.Index
+	store   *store.DB
+}
+
 func (w *writer) init() {
 	w.box = newMailbox[*replica.Append]()
-	w.truncate = newMailbox[kind.Index]()
+	w.truncate = newMailbox[cut]()
 	w.prepare = make(chan struct{}, 1)
 	w.spares = newMailbox[string]()
 	w.fetched = newMailbox[*incoming]()
@@ -40,7 +48,7 @@ func (n *Node) runWriter() {
 	ticker := n.Clock.NewTicker(idleInterval)
 	defer ticker.Stop()
 	var appends []*replica.Append
-	var cuts []kind.Index
+	var cuts []cut
 	var spares []string
 	busy := true
 	for {
@@ -66,11 +74,11 @@ func (n *Node) runWriter() {
 			}
 		}
 		cuts = n.writer.truncate.take(cuts)
-		for _, through := range cuts {
-			if n.refetching() {
+		for _, c := range cuts {
+			if n.refetching() || c.store != n.DB() {
 				continue // a later cut takes it with it
 			}
-			if err := log.Truncate(through); err != nil {
+			if err := log.Truncate(c.through); err != nil {
 				n.Fail(err)
 				return
 			}
