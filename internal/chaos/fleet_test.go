@@ -146,6 +146,7 @@ func (f *fleet) ready(b *box) {
 		if attempt == 3 || !strings.Contains(b.Output(), "address already in use") {
 			f.t.Fatalf("member %s did not come up: %v\nIt wrote:\n%s", b.name, err, b.Output())
 		}
+		_ = b.Wait(time.Second) // Its exit code says no more than its output.
 		f.launch(b)
 	}
 	if b.client == nil {
