@@ -261,6 +261,10 @@ func (r *rig) holds(other *rig) error {
 	if a, b := r.standing(), other.standing(); a != b {
 		return fmt.Errorf("the stores stand at %+v and %+v", a, b)
 	}
+	// A batch is in the store a little before it is published.
+	for _, m := range []*rig{r, other} {
+		until(r.t, "what the store holds to be published", func() bool { return m.Node().Status().Applied == m.standing().Position.Index })
+	}
 	a, err := r.Node().KV().Hash(context.Background())
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 type history struct {
 	t         *testing.T
 	began     time.Time
+	mu        sync.Mutex // for what follows
 	leading   bool
 	fail      error
 	compacted kind.Revision
@@ -25,13 +27,30 @@ type history struct {
 	tried     int
 }
 
-func (h *history) ClusterTime() (uint64, bool) { return 0, h.leading }
+func (h *history) ClusterTime() (uint64, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return 0, h.leading
+}
 func (h *history) CurrentRevision() kind.Revision {
 	return 1 + kind.Revision(time.Since(h.began)/time.Second)
 }
-func (h *history) CompactedRevision() kind.Revision { return h.compacted }
+func (h *history) CompactedRevision() kind.Revision {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.compacted
+}
+
+// let changes, or looks at, the history.
+func (h *history) let(do func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	do()
+}
 
 func (h *history) Propose(_ context.Context, c command.Command) (machine.Reply, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.tried++
 	compaction, whole, err := command.DecodeCompaction(c.Payload)
 	if err != nil || !whole || c.Kind != command.KindCompact || c.AuthRevision != command.ByMember {
@@ -137,27 +156,29 @@ func TestCompactorLeads(t *testing.T) {
 			t.Errorf("%d compactions without a rule", h.tried)
 		}
 		h := runFor(t, 10*time.Minute, 0, 27*time.Minute+time.Second, func(h *history) {
-			h.leading = false
+			h.let(func() { h.leading = false })
 			<-time.After(24*time.Minute + time.Second)
-			if h.tried != 0 {
-				t.Errorf("a member that does not lead has compacted %d times", h.tried)
-			}
-			h.leading = true
+			h.let(func() {
+				if h.tried != 0 {
+					t.Errorf("a member that does not lead has compacted %d times", h.tried)
+				}
+				h.leading = true
+			})
 		})
 		if want := []time.Duration{25 * time.Minute}; !slices.Equal(h.at, want) || h.to[0] != 15*60+1 {
 			t.Errorf("a new leader compacts at %v to %v", h.at, h.to)
 		}
 		h = runFor(t, 10*time.Minute, 0, 13*time.Minute+time.Second, func(h *history) {
-			h.fail = errors.New("no leader")
+			h.let(func() { h.fail = errors.New("no leader") })
 			<-time.After(11*time.Minute + time.Second)
-			h.fail = nil
+			h.let(func() { h.fail = nil })
 		})
 		if want := []time.Duration{12 * time.Minute}; !slices.Equal(h.at, want) || h.tried != 3 {
 			t.Errorf("compactions at %v, %d tried", h.at, h.tried)
 		}
 		h = runFor(t, 10*time.Minute, 0, 20*time.Minute-time.Second, func(h *history) {
 			<-time.After(9 * time.Minute)
-			h.compacted = 100_000
+			h.let(func() { h.compacted = 100_000 })
 		})
 		if h.tried != 0 {
 			t.Errorf("%d compactions of what has been compacted", h.tried)

@@ -3,6 +3,7 @@ package chore
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 // learners is a cluster of a leader and learners, of which those in ready may be promoted.
 type learners struct {
+	mu       sync.Mutex // for what follows
 	leading  bool
 	members  []member.Member
 	ready    []kind.MemberID
@@ -22,13 +24,21 @@ type learners struct {
 	tried    int
 }
 
-func (l *learners) ClusterTime() (uint64, bool) { return 0, l.leading }
+func (l *learners) ClusterTime() (uint64, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return 0, l.leading
+}
 
 func (l *learners) Members(context.Context, bool) ([]member.Member, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return slices.Clone(l.members), nil
 }
 
 func (l *learners) ChangeMembers(_ context.Context, change command.MemberChange) (machine.Reply, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.tried++
 	id := change.Steps[0].ID
 	if len(change.Steps) != 1 || change.Steps[0].Op != command.PromoteMember || !slices.Contains(l.ready, id) {
@@ -43,6 +53,13 @@ func (l *learners) ChangeMembers(_ context.Context, change command.MemberChange)
 	return machine.Reply{}, nil
 }
 
+// let changes, or looks at, the cluster.
+func (l *learners) let(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do()
+}
+
 // A leader promotes learners that have started once they are in sync, each once; who does not lead touches nobody.
 func TestPromoter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -52,21 +69,27 @@ func TestPromoter(t *testing.T) {
 		go NewPromoter(l, nil).Run(ctx)
 		<-time.After(5 * promoteInterval)
 		synctest.Wait()
-		if l.tried != 0 {
-			t.Errorf("a member that does not lead has tried %d times", l.tried)
-		}
-		l.leading = true
+		l.let(func() {
+			if l.tried != 0 {
+				t.Errorf("a member that does not lead has tried %d times", l.tried)
+			}
+			l.leading = true
+		})
 		<-time.After(5 * promoteInterval)
 		synctest.Wait()
-		if !slices.Equal(l.promoted, []kind.MemberID{2}) {
-			t.Errorf("promoted are %v", l.promoted)
-		}
-		l.ready = append(l.ready, 4)
+		l.let(func() {
+			if !slices.Equal(l.promoted, []kind.MemberID{2}) {
+				t.Errorf("promoted are %v", l.promoted)
+			}
+			l.ready = append(l.ready, 4)
+		})
 		<-time.After(2 * promoteInterval)
 		synctest.Wait()
-		if !slices.Equal(l.promoted, []kind.MemberID{2, 4}) {
-			t.Errorf("promoted are %v", l.promoted)
-		}
+		l.let(func() {
+			if !slices.Equal(l.promoted, []kind.MemberID{2, 4}) {
+				t.Errorf("promoted are %v", l.promoted)
+			}
+		})
 		cancel()
 		synctest.Wait()
 	})
