@@ -20,7 +20,7 @@ var Wanted = []string{
 	"leader changes", "adopted snapshots", "resumed snapshots", "cut tails", "truncated logs", "overwritten entries", "joint changes",
 	"promoted learners", "removed members", "expired leases", "compacted watchers", "refused commands in mixed entries",
 	"forwarded commands", "lost and reproposed commands", "lost messages", "doubled messages", "hand-overs", "compactions of the engine",
-	"stopped for a bad disk", "refused for want of room", "requests of unknown fate", "progress notifications", "quarantines", "repairs",
+	"stopped for a bad disk", "refused for want of room", "requests of unknown fate", "progress notifications", "flipped bits", "refused to start from damage",
 }
 
 // takenLease is a lease that is granted once and asked for again and again: whoever does is refused by the machine.

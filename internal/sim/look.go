@@ -139,7 +139,7 @@ func (w *World) stoppedByItself(h *host, l *life, err error) {
 	default:
 		w.count("stopped for a bad disk")
 		h.downFor = "its disk is bad"
-		if h.flipped && l.state.Load() == opening {
+		if h.flipped && l.member() == nil {
 			// It refuses to start from what is damaged: an operator would replace it.
 			w.count("refused to start from damage")
 			h.gone = true

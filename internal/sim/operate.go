@@ -51,7 +51,7 @@ func (h *host) harm() {
 // revive starts every member that is down and need not be.
 func (w *World) revive() {
 	for _, h := range w.present() {
-		h.startIfDown()
+		h.diskWell()
 	}
 }
 

@@ -152,12 +152,6 @@ func (w *World) addHost() *host {
 	return h
 }
 
-// host returns the host of a name.
-func (w *World) host(name string) *host {
-	i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.name == name })
-	return w.hosts[i]
-}
-
 // hostOf returns where a member lives, nil if nowhere.
 func (w *World) hostOf(id kind.MemberID) *host {
 	w.hostsMu.Lock()
