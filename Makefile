@@ -1,9 +1,12 @@
 # The words of the house; CI says only these. docs/testing.md tells what each test word holds and how long it takes.
 
-.PHONY: build serve test race lint fuzz parity kube crash sim chaos soak bench
+.PHONY: build release serve test race lint fuzz parity kube crash sim chaos soak bench
 
 build: ## the binary, in bin/
 	go build -trimpath -o bin/holdfast ./cmd/holdfast
+
+release: ## static binaries for linux on amd64 and arm64, with version and checksums, in dist/
+	@scripts/release.sh
 
 serve: build ## a single member in ./default.holdfast
 	bin/holdfast serve

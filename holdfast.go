@@ -81,6 +81,8 @@ type Member struct {
 	peerTLS     *tlsconf.Builder // nil when no member speaks TLS
 	peersServed sync.WaitGroup
 
+	tracing *tracing // nil unless calls are traced
+
 	serving sync.WaitGroup
 	done    chan struct{} // closed when the member has failed or was closed
 
@@ -131,6 +133,9 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 	if err := m.loadCertificate(o.FS); err != nil {
 		return nil, err
 	}
+	if m.tracing, err = newTracing(&m.config); err != nil {
+		return nil, err
+	}
 	m.below, err = assembly.Open(&m.config, assembly.Options{
 		FS: o.FS, Logger: m.logger, Registerer: m.registry, Sizes: o.sizes,
 		Birth:     func() (assembly.Birth, error) { return m.birth(ctx) },
@@ -140,6 +145,7 @@ func Start(ctx context.Context, c Config, o Options) (_ *Member, err error) {
 		return nil, err
 	}
 	m.node = m.below.Node()
+	m.registry.MustRegister(ownFigures{m})
 	m.compareWithDirectory()
 	if err := m.makeCertificate(o.FS); err != nil {
 		return nil, err
@@ -216,6 +222,8 @@ func (m *Member) listen() error {
 		Logger:               m.logger.Named("server"),
 		Registerer:           m.registry,
 		Gatherer:             m.registry,
+		HandlingTimes:        c.Metrics == "extensive",
+		GRPC:                 m.tracing.serverOptions(),
 		MaxRequestBytes:      int(c.MaxRequestBytes),
 		MaxTxnOps:            int(c.MaxTxnOps),
 		Tokens:               tokens,
@@ -241,6 +249,7 @@ func (m *Member) listen() error {
 
 		Fail: m.node.Fail,
 	})
+	m.registerFacts(reported)
 	if c.EnableGRPCGateway {
 		if err := m.addGateway(); err != nil {
 			return err
@@ -357,4 +366,5 @@ func (m *Member) stopServing() {
 		_ = p.listener.Close() // the server has closed those it served
 	}
 	m.serving.Wait()
+	m.tracing.close()
 }

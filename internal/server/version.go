@@ -1,7 +1,7 @@
 package server
 
-// Version is Holdfast's own version.
-const Version = "0.1.0"
+// Version is Holdfast's own version. A release stamps it with the linker.
+var Version = "0.1.0"
 
 // The versions that clients of etcd are told. They are plain numbers without a suffix: clients read them with
 // parsers that fail on anything else, and decide by them what the server can do.
