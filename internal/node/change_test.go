@@ -26,7 +26,7 @@ func TestChangeMembers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, all := seats(t, 5, func(c *Config) { c.StrictReconfiguration = true })
 		first := leader(t, all)
-		time.Sleep(6 * time.Second) // a majority has been connected for long enough
+		<-time.After(6 * time.Second) // a majority has been connected for long enough
 		rest := others(all, first)
 		for _, s := range []*seat{first, rest[0]} {
 			for want, c := range map[error]command.MemberChange{
@@ -54,7 +54,7 @@ func TestChangeMembers(t *testing.T) {
 		// The leader itself: it hands over first, so writes go on.
 		l := load{stop: make(chan struct{})}
 		l.run(t, "load", func() *Node { return rest[0].Node }, 4)
-		time.Sleep(5 * testTick)
+		<-time.After(5 * testTick)
 		if _, err := first.ChangeMembers(t.Context(), remove(first.id.Member)); err != nil {
 			t.Errorf("the leader removes itself: %v", err)
 		}
@@ -63,7 +63,7 @@ func TestChangeMembers(t *testing.T) {
 		}
 		first.ended <- nil
 		check(t, first.stop())
-		time.Sleep(10 * testTick)
+		<-time.After(10 * testTick)
 		close(l.stop)
 		l.group.Wait()
 		if took := time.Duration(l.longest.Load()); took > 6*testTick {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,6 +202,7 @@ type seat struct {
 	stopRun context.CancelFunc
 	ended   chan error
 	running bool
+	life    atomic.Pointer[Node] // for goroutines of a test that go on over lives
 }
 
 const testTick = 10 * time.Millisecond
@@ -275,6 +277,7 @@ func (s *seat) start() {
 	}
 	s.Node = New(c)
 	s.end.node = s.Node
+	s.life.Store(s.Node)
 	fail = s.Fail
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stopRun, s.ended, s.running = cancel, make(chan error, 1), true

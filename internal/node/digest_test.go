@@ -56,7 +56,7 @@ func guarded(t *testing.T, n int, change func(*Config)) (*network, []*seat, *hol
 
 // duties does what package chore does.
 func (s *seat) duties(ctx context.Context) {
-	n := s.Node
+	n := s.life.Load()
 	if n.MarkDue() {
 		n.LogTime()
 	}
@@ -153,7 +153,7 @@ func TestOneDiffers(t *testing.T) {
 			until(t, "the other one leads", func() bool { return left.Status().Leading })
 			write(t, left, "e", "5")
 			until(t, "it goes on applying", func() bool { return bad.Status().Applied == left.Status().Applied })
-			time.Sleep(5 * time.Second)
+			<-time.After(5 * time.Second)
 			if bad.Status().Leading || !left.Status().Leading {
 				t.Error("leadership has moved")
 			}
@@ -209,16 +209,16 @@ func TestNoFalseAlarm(t *testing.T) {
 			s := leader(t, all)
 			for range 20 {
 				write(t, s, "k", "v")
-				time.Sleep(20 * time.Millisecond)
+				<-time.After(20 * time.Millisecond)
 			}
 			switch victim := all[round%5]; round % 3 {
 			case 0:
 				victim.kill()
-				time.Sleep(300 * time.Millisecond)
+				<-time.After(300 * time.Millisecond)
 				victim.start()
 			case 1:
 				net.cut(victim.id.Member)
-				time.Sleep(700 * time.Millisecond)
+				<-time.After(700 * time.Millisecond)
 				net.heal()
 			}
 			for _, s := range all {

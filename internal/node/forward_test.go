@@ -88,7 +88,7 @@ func (l *load) run(t *testing.T, name string, s func() *Node, clients int) {
 				case errors.Is(err, ErrTimeout), errors.Is(err, ErrTimeoutConnLost), errors.Is(err, ErrTimeoutLeaderLoss):
 					l.open.Add(1)
 				case errors.Is(err, ErrStopped):
-					time.Sleep(testTick)
+					<-time.After(testTick)
 				default:
 					t.Errorf("%s: %v, %v", name, err, reply.Err)
 					return
@@ -155,7 +155,7 @@ func TestFate(t *testing.T) {
 					for i, s := range followers {
 						l.run(t, fmt.Sprintf("%d/%d", round, i), func() *Node { return s.Node }, 8)
 					}
-					time.Sleep(3 * testTick)
+					<-time.After(3 * testTick)
 					lose(first)
 					after := l.acknowledged.Load()
 					leader(t, all)
@@ -242,7 +242,7 @@ func TestForwardOfAnotherTerm(t *testing.T) {
 		check(t, s.TransferLeadership(t.Context(), first.id.Member))
 		leader(t, all)
 		first.Receive(kept)
-		time.Sleep(10 * testTick)
+		<-time.After(10 * testTick)
 		level(t, all)
 		once(t, all)
 		if s.Keys() != 1 {
@@ -268,7 +268,7 @@ func TestNoStaleReads(t *testing.T) {
 					t.Errorf("a leader alone answers: %v", err)
 				}
 			})
-			time.Sleep(testTick)
+			<-time.After(testTick)
 		}
 		rest := others(all, old)
 		until(t, "another leader", func() bool { return rest[0].Status().Leading || rest[1].Status().Leading })
@@ -276,7 +276,7 @@ func TestNoStaleReads(t *testing.T) {
 		group.Wait()
 		late := make(chan error, 1)
 		go func() { late <- old.ReadIndex(context.Background()) }()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		net.heal()
 		check(t, <-late)
 		if have := old.KV().Revision(); have < reply.Revision {

@@ -64,9 +64,9 @@ func TestStopHandsOver(t *testing.T) {
 			for i, s := range others(all, first) {
 				l.run(t, fmt.Sprintf("%d/%d", round, i), func() *Node { return s.Node }, 4)
 			}
-			time.Sleep(5 * testTick)
+			<-time.After(5 * testTick)
 			check(t, first.stop())
-			time.Sleep(10 * testTick)
+			<-time.After(10 * testTick)
 			close(l.stop)
 			l.group.Wait()
 			if took := time.Duration(l.longest.Load()); took > 4*testTick {
@@ -125,7 +125,7 @@ func TestSickDisk(t *testing.T) {
 				for i, s := range others(all, first) {
 					l.run(t, fmt.Sprint(i), func() *Node { return s.Node }, 4)
 				}
-				time.Sleep(5 * testTick)
+				<-time.After(5 * testTick)
 				heal := sync.OnceFunc(spoil(disks[first.id.Member]))
 				t.Cleanup(heal) // before the members are stopped
 				rest := others(all, first)
@@ -184,7 +184,7 @@ func TestFullQueue(t *testing.T) {
 							shares[i].Add(1)
 						case errors.Is(err, ErrTooManyRequests):
 							refused.Add(1)
-							time.Sleep(testTick)
+							<-time.After(testTick)
 						case errors.Is(err, ErrStopped):
 							return
 						default:
@@ -205,7 +205,7 @@ func TestFullQueue(t *testing.T) {
 			if took := time.Since(began); took > 500*time.Millisecond {
 				t.Errorf("a duty took %v", took)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			for i := range before {
 				if shares[i].Load() == before[i] {
 					t.Errorf("member %d got nothing for a second", i)
@@ -249,10 +249,10 @@ func TestLeaseTime(t *testing.T) {
 			}
 			walls[first.id.Member].Store(int64(round-10) * int64(10*365*24*time.Hour))
 			for range 10 {
-				time.Sleep(250 * time.Millisecond)
+				<-time.After(250 * time.Millisecond)
 				first.LogTime()
 			}
-			time.Sleep(testTick)
+			<-time.After(testTick)
 			last, _ = first.ClusterTime()
 			if round%2 == 0 {
 				first.kill()
@@ -298,7 +298,7 @@ func TestReady(t *testing.T) {
 		})
 		net.mu.Unlock()
 		s.start()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		select {
 		case <-s.Ready():
 			t.Errorf("ready at revision %d, %d is acknowledged", s.KV().Revision(), reply.Revision)
@@ -335,7 +335,7 @@ func TestLogIsKept(t *testing.T) {
 		for i := range 300 {
 			write(t, first, fmt.Sprint("a", i), strings.Repeat("x", 100))
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		start := first.log.FirstIndex()
 		if last := first.log.LastIndex(); start == 2 || last-start+1 < 100 || last-start > 200 {
 			t.Errorf("the log holds %d to %d, the newest 100 are to stay", start, last)
@@ -350,7 +350,7 @@ func TestLogIsKept(t *testing.T) {
 		for i := range 200 {
 			write(t, first, fmt.Sprint("b", i), strings.Repeat("x", 100))
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if start := first.log.FirstIndex(); start > at+1 {
 			t.Errorf("the log begins at %d, the slow one has %d", start, at)
 		}
@@ -358,14 +358,14 @@ func TestLogIsKept(t *testing.T) {
 			t.Errorf("%d bytes of log: the test is too small", size)
 		}
 		// Too much of it, or too long.
-		time.Sleep(40 * time.Second)
+		<-time.After(40 * time.Second)
 		if start := first.log.FirstIndex(); start <= at+1 {
 			t.Errorf("the log is kept for one that has not come on for 40 s: from %d, it has %d", start, at)
 		}
 		for i := range 1000 {
 			write(t, first, fmt.Sprint("c", i), strings.Repeat("x", 1000))
 		}
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if size := first.log.SizeSince(first.log.FirstIndex()); size > 70<<10 {
 			t.Errorf("%d bytes of log are kept", size)
 		}

@@ -44,7 +44,7 @@ func TestScrub(t *testing.T) {
 		s := all[0]
 		leader(t, all)
 		fill(t, s, 2000)
-		time.Sleep(9 * time.Minute)
+		<-time.After(9 * time.Minute)
 		if n, _ := passes(s); n != 0 {
 			t.Errorf("%v passes before the first is due", n)
 		}
@@ -96,7 +96,7 @@ func TestScrubFindsDamage(t *testing.T) {
 			_, all, holds := guarded(t, members, func(c *Config) { c.ScrubInterval = 5 * time.Minute })
 			s := leader(t, all)
 			fill(t, s, 300)
-			time.Sleep(time.Second) // the engine has compacted what it wants to
+			<-time.After(time.Second) // the engine has compacted what it wants to
 			tables, err := s.db.Tables()
 			check(t, err)
 			largest := slices.MaxFunc(tables, func(a, b store.TableFile) int { return cmp.Compare(a.Bytes, b.Bytes) })
@@ -145,7 +145,7 @@ func TestScrubFindsWrongRecords(t *testing.T) {
 		check(t, db.Set(store.AppliedKey(), store.EncodeApplied(a), pebble.NoSync))
 		check(t, db.Close(true))
 		s.start()
-		time.Sleep(15 * time.Minute)
+		<-time.After(15 * time.Minute)
 		if n, problems := passes(s); n == 0 || problems == 0 || s.Corrupt() || s.Status().Failed != nil {
 			t.Errorf("%v passes find %v problems, %v, %v", n, problems, s.Quarantine(), s.Status().Failed)
 		}
