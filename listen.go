@@ -67,8 +67,13 @@ func addressOf(u url.URL) (network, address string) {
 
 // listen listens at an address. The socket that a member left behind when it was killed is replaced; one at which
 // somebody answers is not.
-func listen(network, address string) (net.Listener, error) {
+//
+// With reusePort a TCP port may be one at which another process listens with the same option.
+func listen(network, address string, reusePort bool) (net.Listener, error) {
 	var lc net.ListenConfig
+	if reusePort && network == "tcp" {
+		lc.Control = setReusePort
+	}
 	l, err := lc.Listen(context.Background(), network, address)
 	if network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
 		return l, err

@@ -99,6 +99,11 @@ func (m *Member) connect(id kind.Identity) (node.Transport, error) {
 		Page:      m.page,
 		Dial:      m.dial,
 
+		Limits: transport.Limits{
+			DeadAfter:     m.config.RaftReadTimeout,
+			WriteTimeout:  m.config.RaftWriteTimeout,
+			ProbeInterval: min(time.Second, m.config.RaftReadTimeout/3),
+		},
 		SnapshotBytesPerSecond: m.config.SnapshotRateBytes,
 
 		Logger:     m.logger.Named("peer"),
@@ -162,7 +167,7 @@ func (m *Member) listenAt(network, address string) (net.Listener, error) {
 	if m.world.listen != nil {
 		return m.world.listen(network, address)
 	}
-	return listen(network, address)
+	return listen(network, address, m.config.SocketReusePort)
 }
 
 // dial opens a connection to another member.
@@ -170,8 +175,22 @@ func (m *Member) dial(ctx context.Context, network, address string) (net.Conn, e
 	if m.world.dial != nil {
 		return m.world.dial(ctx, network, address)
 	}
-	var d net.Dialer
+	d := net.Dialer{LocalAddr: m.ownAddress(network)}
 	return d.DialContext(ctx, network, address)
+}
+
+// ownAddress is the address that connections to other members leave from, if the gate SetMemberLocalAddr is on: the first
+// IP address among --initial-advertise-peer-urls. nil leaves it to the system.
+func (m *Member) ownAddress(network string) net.Addr {
+	if network != "tcp" || !m.config.Enabled(config.SetMemberLocalAddr) {
+		return nil
+	}
+	for _, u := range m.config.InitialAdvertisePeerURLs {
+		if ip := net.ParseIP(u.Hostname()); ip != nil && !ip.IsUnspecified() {
+			return &net.TCPAddr{IP: ip}
+		}
+	}
+	return nil
 }
 
 // memberPage is what GET /members on the peer port answers: who the cluster is. A member that starts asks it.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc/grpclog"
 
 	"holdfast"
 	"holdfast/internal/config"
@@ -52,8 +52,15 @@ func serve(program string, args []string) int {
 		return exitRefused
 	}
 	defer func() { _ = logger.Sync() }()
+	grpclog.SetLoggerV2(&grpcLogger{logger.Named("grpc").WithOptions(zap.AddCallerSkip(1)).Sugar()})
 	for _, w := range warnings {
 		logger.Warn(string(w))
+	}
+	if c.MemoryMlock {
+		if err := lockMemory(); err != nil {
+			fail(logger, console, "could not start: --memory-mlock: "+err.Error())
+			return exitFailed
+		}
 	}
 	syscall.Umask(0o077) // what a member writes is nobody else's, in its directory and outside
 	// Signals are taken from here on: one during the start ends the start.
@@ -137,32 +144,4 @@ func printVersion(program string) {
 	}
 	fmt.Printf("Go Version: %s\n", runtime.Version())
 	fmt.Printf("Go OS/Arch: %s/%s\n", runtime.GOOS, runtime.GOARCH)
-}
-
-// newLogger makes the log as the settings say: JSON objects with level, ts, caller and msg, or lines for people.
-func newLogger(c *config.Config, console bool) (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(c.LogLevel)
-	if err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	z := zap.NewProductionConfig()
-	z.Level = zap.NewAtomicLevelAt(level)
-	z.Sampling = nil
-	z.OutputPaths = c.LogOutputs
-	z.ErrorOutputPaths = []string{"stderr"}
-	z.DisableStacktrace = true
-	z.EncoderConfig.TimeKey = "ts"
-	z.EncoderConfig.EncodeTime = func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-		e.AppendString(t.Format("2006-01-02T15:04:05.999999Z0700"))
-	}
-	z.EncoderConfig.EncodeDuration = zapcore.StringDurationEncoder
-	if console {
-		z.Encoding = "console"
-		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
-	}
-	logger, err := z.Build()
-	if err != nil {
-		return nil, fmt.Errorf("--log-outputs: %w", err)
-	}
-	return logger, nil
 }

@@ -73,6 +73,9 @@ func (c *Config) checkTogether(given func(name string) bool) error {
 		return valueError("--max-request-bytes is %d, but --answer-budget-bytes is %d: a value could be written and never be read",
 			c.MaxRequestBytes, c.AnswerBudgetBytes)
 	}
+	if err := c.checkRotation(); err != nil {
+		return err
+	}
 	if err := c.checkCompaction(); err != nil {
 		return err
 	}
@@ -117,6 +120,13 @@ func (c *Config) CheckBootstrapWith(differ func(listed, advertised []url.URL) st
 func dataDirIsPath(c *Config) string {
 	if strings.ContainsRune(c.DataDir, 0) {
 		return "must be a path"
+	}
+	return ""
+}
+
+func walDirIsEmpty(c *Config) string {
+	if c.WALDir != "" {
+		return "the log is a part of the data directory here, so that nobody can copy or lose one without the other; leave --wal-dir out, and put --data-dir on the faster disk"
 	}
 	return ""
 }

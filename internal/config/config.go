@@ -107,6 +107,20 @@ type Config struct {
 	CatchUpEntries uint64
 	// SnapshotCount is accepted and has no effect.
 	SnapshotCount uint64
+	// WALDir is empty. MaxWALs, MaxSnapshots, BackendFreelistType, BackendBatchInterval, BackendBatchLimit,
+	// SocketReuseAddress, V2Deprecation, BootstrapDefragThreshold and DowngradeCheckTime are accepted and have no effect.
+	WALDir                                          string
+	MaxWALs, MaxSnapshots, BootstrapDefragThreshold uint64
+	BackendFreelistType, V2Deprecation              string
+	BackendBatchInterval, DowngradeCheckTime        time.Duration
+	BackendBatchLimit                               int64
+	SocketReuseAddress                              bool
+	// MemoryMlock keeps the memory of the process in memory. An embedded member leaves that to its program.
+	MemoryMlock bool
+	// SocketReusePort sets SO_REUSEPORT on what is listened at.
+	SocketReusePort bool
+	// RaftReadTimeout and RaftWriteTimeout are how long another member may leave us waiting, at least 100 ms.
+	RaftReadTimeout, RaftWriteTimeout time.Duration
 	// AutoCompactionMode, AutoCompactionRetention and AutoCompactionRetentionRevisions are as the flags say; use
 	// Compaction.
 	AutoCompactionMode, AutoCompactionRetention string
@@ -162,6 +176,16 @@ type Config struct {
 	// LogOutputs lists stderr, stdout and file paths, without doubles; at least one. "default" and
 	// "systemd/journal" have become stderr.
 	LogOutputs []string
+	// EnableLogRotation begins a new log file as LogRotationConfigJSON says; use Rotation.
+	EnableLogRotation     bool
+	LogRotationConfigJSON string
+	// Metrics is "basic" or "extensive".
+	Metrics string
+	// EnableDistributedTracing sends spans to TracingAddress (host:port), in the name of TracingServiceName and
+	// TracingInstanceID, of TracingSamplingRate in a million calls.
+	EnableDistributedTracing                              bool
+	TracingAddress, TracingServiceName, TracingInstanceID string
+	TracingSamplingRate                                   int64
 	// WarningUnaryRequestDuration and WarningApplyDuration are when a slow request or apply is logged.
 	WarningUnaryRequestDuration, WarningApplyDuration time.Duration
 	// WatchProgressNotifyInterval is how often idle watchers are told their progress, and WatchCacheBytes bounds the

@@ -45,13 +45,19 @@ text such as ` + "`5s`" + ` is accepted too. Lists are YAML lists or texts with 
 		}
 	}
 	documentGates(&b)
-	b.WriteString("\n## Settings of etcd that are missing\n\n" +
-		"These flags and keys of etcd 3.7 are refused, with a sentence that says so:\n\n")
-	line := make([]string, 0, len(missing))
-	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		line = append(line, "`"+name+"`")
+	b.WriteString("\n## Keys that only the file has\n\n" +
+		"As in etcd's file, some settings may stand under a heading of their own, with shorter names:\n\n")
+	for _, section := range sections {
+		for _, key := range slices.Sorted(maps.Keys(section.keys)) {
+			if name := section.keys[key]; name != "" {
+				fmt.Fprintf(&b, "- `%s.%s` is `%s`\n", section.name, key, name)
+			}
+		}
 	}
-	b.WriteString(wrap(strings.Join(line, ", ")+".", "", 120))
+	b.WriteString("\n## Settings that etcd 3.7 refuses\n\nSo does Holdfast, with a sentence that says why:\n\n")
+	for _, name := range slices.Sorted(maps.Keys(removed)) {
+		fmt.Fprintf(&b, "- `%s`: %s.\n", name, removed[name])
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -57,6 +57,7 @@ var usedThrough = map[string]string{
 	"AutoCompactionRetentionRevisions": "Compaction",
 	"LogFormat":                        "Console",
 	"InitialAdvertisePeerURLs":         "CheckBootstrap",
+	"LogRotationConfigJSON":            "Rotation",
 	"CipherSuites":                     "CipherSuiteIDs",
 	"PeerClientCertAuth":               "PeerClientCertificates",
 	"TLSMinVersion":                    "TLSVersions",
@@ -67,6 +68,7 @@ var usedThrough = map[string]string{
 var usedHere = map[string]string{
 	"AutoTLS":           "without it an https URL needs a certificate file; the program makes one where there is none",
 	"ConfigFile":        "Parse reads it",
+	"WALDir":            "it is refused",
 	"DiscoveryFallback": "only one value is accepted",
 }
 

@@ -43,13 +43,13 @@ func decodeFile(path string, content []byte) (map[string]given, error) {
 	if err := decoder.Decode(&keys); err != nil {
 		return nil, broken(errors.New("it is not a mapping of names to values"))
 	}
-	if keys, err = withSecurity(keys); err != nil {
+	if keys, err = withSections(keys); err != nil {
 		return nil, inFile(path, err)
 	}
 	values := map[string]given{}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		s, ok := lookup(key)
-		if isEmpty(keys[key]) && (ok || missing[key]) {
+		if isEmpty(keys[key]) && (ok || removed[key] != "") {
 			continue
 		}
 		if !ok {
@@ -67,14 +67,14 @@ func decodeFile(path string, content []byte) (map[string]given, error) {
 	return values, nil
 }
 
-// securitySection is a mapping under which etcd's file has settings of TLS: its keys with the settings that they stand
-// for. A key without one is ignored by etcd.
-type securitySection struct {
+// section is a mapping under which etcd's file has settings: its keys with the settings that they stand for, a dot for
+// each mapping in a mapping. A key without a setting is ignored.
+type section struct {
 	name string
 	keys map[string]string
 }
 
-var securitySections = []securitySection{
+var sections = []section{
 	{"client-transport-security", map[string]string{
 		"cert-file": "cert-file", "key-file": "key-file", "client-cert-file": "client-cert-file",
 		"client-key-file": "client-key-file", "client-cert-auth": "client-cert-auth", "trusted-ca-file": "trusted-ca-file",
@@ -86,11 +86,33 @@ var securitySections = []securitySection{
 		"trusted-ca-file": "peer-trusted-ca-file", "auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn",
 		"allowed-hostname": "peer-cert-allowed-hostname", "skip-client-san-verification": "peer-skip-client-san-verification",
 	}},
+	{"socket-options", map[string]string{"reuse-port": "socket-reuse-port", "reuse-address": "socket-reuse-address"}},
+	{"discovery-config", map[string]string{
+		"token": "discovery-token", "client.endpoints": "discovery-endpoints", "client.dial-timeout": "discovery-dial-timeout",
+		"client.request-timeout": "discovery-request-timeout", "client.keepalive-time": "discovery-keepalive-time",
+		"client.keepalive-timeout": "discovery-keepalive-timeout", "client.max-request-bytes": "", "client.max-recv-bytes": "",
+		"client.secure.cert": "discovery-cert", "client.secure.key": "discovery-key", "client.secure.cacert": "discovery-cacert",
+		"client.secure.insecure-transport":       "discovery-insecure-transport",
+		"client.secure.insecure-skip-tls-verify": "discovery-insecure-skip-tls-verify",
+		"client.auth.username":                   "discovery-user", "client.auth.password": "discovery-password",
+	}},
 }
 
-// withSecurity moves what stands under the sections to the names of the settings.
-func withSecurity(keys map[string]any) (map[string]any, error) {
-	for _, s := range securitySections {
+// flatten puts the keys of mappings in a mapping, such as a: {b: c}, under names of their own: a.b: c.
+func flatten(into map[string]any, prefix string, mapping map[string]any) map[string]any {
+	for key, value := range mapping {
+		if inner, ok := value.(map[string]any); ok {
+			flatten(into, prefix+key+".", inner)
+			continue
+		}
+		into[prefix+key] = value
+	}
+	return into
+}
+
+// withSections moves what stands under the sections to the names of the settings.
+func withSections(keys map[string]any) (map[string]any, error) {
+	for _, s := range sections {
 		if err := s.move(keys); err != nil {
 			return nil, err
 		}
@@ -98,15 +120,16 @@ func withSecurity(keys map[string]any) (map[string]any, error) {
 	return keys, nil
 }
 
-func (s securitySection) move(keys map[string]any) error {
+func (s section) move(keys map[string]any) error {
 	if isEmpty(keys[s.name]) {
 		delete(keys, s.name)
 		return nil
 	}
-	section, ok := keys[s.name].(map[string]any)
+	mapping, ok := keys[s.name].(map[string]any)
 	if !ok {
 		return valueError("%s is not a mapping of names to values.", s.name)
 	}
+	section := flatten(make(map[string]any), "", mapping)
 	delete(keys, s.name)
 	for _, key := range slices.Sorted(maps.Keys(section)) {
 		name, known := s.keys[key]

@@ -58,7 +58,7 @@ func TestFileRefusals(t *testing.T) {
 		{"peer-transport-security: {crt-file: x}", ErrUnknown, "peer-transport-security has the key crt-file"},
 		{"peer-transport-security: [x]", ErrValue, "peer-transport-security is not a mapping"},
 		{"peer-transport-security: {auto-tls: true}\npeer-auto-tls: true", ErrValue, "peer-auto-tls is set twice"},
-		{"discovery-config: {token: x}", ErrUnknown, "this version of Holdfast does not have"},
+		{"discovery-config: {token: x}", ErrValue, "must be set together"},
 		{"client-transport-security: x", ErrValue, "is not a mapping"},
 		{"client-transport-security: {allowed-cn: [x]}", ErrUnknown, "client-transport-security has the key allowed-cn"},
 		{"client-transport-security: {cert-file: x}\ncert-file: x", ErrValue, "cert-file is set twice"},

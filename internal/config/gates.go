@@ -23,6 +23,7 @@ type Gate struct {
 const (
 	InitialCorruptCheck = "InitialCorruptCheck"
 	CompactHashCheck    = "CompactHashCheck"
+	SetMemberLocalAddr  = "SetMemberLocalAddr"
 )
 
 const (
@@ -37,7 +38,7 @@ var gates = []Gate{
 	{"LeaseCheckpoint", alpha, false, "Always so, whatever it says: what is left of a lease's time is part of every entry of the log.", false},
 	{"LeaseCheckpointPersist", alpha, false, "Always so, whatever it says: see LeaseCheckpoint. As in etcd it cannot be on without that.", false},
 	{"PriorityRequest", alpha, false, "Always so, whatever it says: the cluster's own commands, such as the end of leases, have room of their own in every queue and go first.", false},
-	{"SetMemberLocalAddr", alpha, false, "No effect: connections to other members leave from the address that the system chooses.", false},
+	{SetMemberLocalAddr, alpha, false, "Connections to other members leave from the first IP address among --initial-advertise-peer-urls, as its URL's host.", true},
 	{"StopGRPCServiceOnDefrag", alpha, false, "No effect: a defragmentation blocks nothing, because there is nothing to defragment.", false},
 	{"TxnModeWriteWithSharedBuffer", beta, true, "No effect: a transaction reads through its own changes, and copies no buffer.", false},
 }

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// helpWidth is how long a line of the help may be, in bytes.
+const helpWidth = 100
+
 // Help writes the help text of the server: how to start it and every setting by section, with the defaults that
 // hold under the name of the program. It returns the first error of w.
 func Help(w io.Writer, program string) error {
@@ -17,15 +20,19 @@ func Help(w io.Writer, program string) error {
 	fmt.Fprintf(&b, "Usage:\n\n  %s\n    Start a member.\n\n  %s --version\n    Print the version and exit.\n\n", serve, program)
 	b.WriteString(wrap("A flag may be written --name value or --name=value. A setting comes from its flag, else from the "+
 		"environment variable HOLDFAST_NAME (dashes become underscores), else from ETCD_NAME, else it has its default. "+
-		"With --config-file every setting comes from that file.", "", 100))
+		"With --config-file every setting comes from that file.", "", helpWidth))
 	for _, section := range Sections() {
 		fmt.Fprintf(&b, "\n%s:\n", section)
 		for _, s := range Flags() {
 			if s.Section != section {
 				continue
 			}
-			fmt.Fprintf(&b, "  --%s%s\n", s.Name, s.placeholder(program))
-			b.WriteString(wrap(s.Description(), "    ", 100))
+			flag := "  --" + s.Name + s.placeholder(program)
+			if len(flag) > helpWidth { // the default gets a line of its own
+				flag = "  --" + s.Name + "\n   " + s.placeholder(program)
+			}
+			b.WriteString(flag + "\n")
+			b.WriteString(wrap(s.Description(), "    ", helpWidth))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

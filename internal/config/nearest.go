@@ -6,14 +6,16 @@ import (
 	"strings"
 )
 
+// removed are the flags that etcd's help still shows and that etcd 3.7 itself refuses, with what to use instead.
+var removed = map[string]string{
+	"discovery":       "the service it names has been switched off; use --discovery-endpoints and --discovery-token, or --discovery-srv",
+	"discovery-proxy": "it belonged to --discovery, which is no more",
+}
+
 // unknownName is the refusal of a flag (prefix "--") or a key (prefix "") that is no setting.
 func unknownName(prefix, name string) error {
 	if why := removed[name]; why != "" {
 		return unknownError("%s%s is a setting that etcd 3.7 refuses too: %s.", prefix, name, why)
-	}
-	if missing[name] {
-		return unknownError("%s%s is a setting of etcd that this version of Holdfast does not have. "+
-			"Leave it out if you can do without what it asks for.", prefix, name)
 	}
 	if near := nearest(name); near != "" {
 		return unknownError("%s%s is not a setting; did you mean %s%s? See --help for all of them.", prefix, name, prefix, near)
@@ -27,8 +29,8 @@ func unknownVariable(variable string) Warning {
 	if s, ok := lookup(name); ok { // The right name with the wrong prefix: a setting that etcd does not have.
 		return Warning(fmt.Sprintf("The environment variable %s is ignored; did you mean %s?", variable, s.Environment()[0]))
 	}
-	if missing[name] {
-		return Warning(fmt.Sprintf("The environment variable %s is ignored: this version of Holdfast does not have --%s.", variable, name))
+	if why := removed[name]; why != "" {
+		return Warning(fmt.Sprintf("The environment variable %s is ignored; etcd 3.7 refuses its setting too: %s.", variable, why))
 	}
 	if near := nearest(name); near != "" {
 		s, _ := lookup(near)

@@ -111,7 +111,7 @@ func TestRefusals(t *testing.T) {
 		{"holdfast", "--listen-client-url=x", "", ErrUnknown, "did you mean --listen-client-urls?"},
 		{"holdfast", "--max_txn_ops=3", "", ErrUnknown, "did you mean --max-txn-ops?"},
 		{"holdfast", "--zzzzzzzzzzzzzzz", "", ErrUnknown, "--zzzzzzzzzzzzzzz is not a setting. See --help"},
-		{"holdfast", "--enable-distributed-tracing", "", ErrUnknown, "is a setting of etcd that this version of Holdfast does not have"},
+		{"holdfast", "--discovery=x", "", ErrUnknown, "is a setting that etcd 3.7 refuses too"},
 		{"holdfast", "--pre-vote false", "", ErrUnknown, `"false" is not a flag`},
 		{"holdfast", "-- false", "", ErrUnknown, `"false" is not a flag`},
 		{"holdfast", "--name", "", ErrValue, "--name needs a value"},
@@ -196,10 +196,10 @@ func TestInitialCluster(t *testing.T) {
 }
 
 func TestUnknownEnvironmentWarns(t *testing.T) {
-	_, warnings := mustParse(t, "holdfast", nil, []string{"ETCD_NMAE=x", "HOLDFAST_ENABLE_DISTRIBUTED_TRACING=x", "ETCD_CACHE_BYTES=1",
+	_, warnings := mustParse(t, "holdfast", nil, []string{"ETCD_NMAE=x", "HOLDFAST_DISCOVERY=x", "ETCD_CACHE_BYTES=1",
 		"ETCD_VERSION=3", "ETCDCTL_API=3", "ETCD_QQQQQQQQQQ=1", "PATH=/bin"}, nil)
 	text := []string{"ETCD_VERSION", "did you mean HOLDFAST_CACHE_BYTES?", "did you mean HOLDFAST_NAME?",
-		"ETCD_QQQQQQQQQQ is ignored: it belongs to no setting.", "does not have --enable-distributed-tracing"}
+		"ETCD_QQQQQQQQQQ is ignored: it belongs to no setting.", "has been switched off"}
 	if len(warnings) != len(text) {
 		t.Fatalf("%d warnings: %q", len(warnings), warnings)
 	}
@@ -285,8 +285,8 @@ func TestTable(t *testing.T) {
 			t.Errorf("row %q is not whole", s.Name)
 		}
 		seen[s.Name] = true
-		if missing[s.Name] {
-			t.Errorf("--%s is in the table and in the list of what is missing", s.Name)
+		if removed[s.Name] != "" {
+			t.Errorf("--%s is in the table and in the list of what is refused", s.Name)
 		}
 	}
 	if len(seen) != len(table) {
@@ -294,7 +294,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// The rows that are not Holdfast's own and the list of what is missing are together exactly etcd's flags.
+// The rows that are not Holdfast's own and the list of what etcd itself refuses are together exactly etcd's flags.
 func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 	content, err := os.ReadFile("testdata/etcd-3.7-flags.txt")
 	if err != nil {
@@ -302,13 +302,13 @@ func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 	}
 	etcd := strings.Fields(string(content))
 	for _, name := range etcd {
-		if _, ok := lookup(name); !ok && !missing[name] {
-			t.Errorf("--%s is neither in the table nor in the list of what is missing", name)
+		if _, ok := lookup(name); !ok && removed[name] == "" {
+			t.Errorf("--%s is neither in the table nor in the list of what is refused", name)
 		}
 	}
-	for name := range missing {
-		if !slices.Contains(etcd, name) && !slices.Contains(onlyInFile, name) {
-			t.Errorf("--%s is listed as missing, but etcd does not have it", name)
+	for name := range removed {
+		if !slices.Contains(etcd, name) {
+			t.Errorf("--%s is listed as refused, but etcd does not have it", name)
 		}
 	}
 	for _, s := range Flags() {

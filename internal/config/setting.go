@@ -50,6 +50,7 @@ const (
 	Auth       Section = "Auth"
 	Monitoring Section = "Profiling and Monitoring"
 	Logging    Section = "Logging"
+	Tracing    Section = "Distributed tracing"
 	Features   Section = "Features"
 	Unsafe     Section = "Unsafe feature"
 	Holdfast   Section = "Holdfast"
@@ -57,7 +58,7 @@ const (
 
 // Sections lists the headings in the order of the help.
 func Sections() []Section {
-	return []Section{Member, Clustering, Security, Auth, Monitoring, Logging, Features, Unsafe, Holdfast}
+	return []Section{Member, Clustering, Security, Auth, Monitoring, Logging, Tracing, Features, Unsafe, Holdfast}
 }
 
 // Kind is the way that a value is written.

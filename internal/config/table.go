@@ -9,7 +9,7 @@ const (
 )
 
 // table is the one table of settings (C1). A later setting is one more row here and one more field in Config;
-// where it is etcd's, its name leaves the list of etcd's flags that are missing.
+// a test holds that every flag of etcd has one, or is in the list of those that etcd itself refuses.
 var table = []Setting{
 	{
 		Name: "name", Section: Member, Kind: Text, Default: "default",
@@ -26,6 +26,67 @@ var table = []Setting{
 		Help:     "Number of committed transactions to trigger a snapshot to disk.",
 		NoEffect: "the log is cut by its size and by what the store has made durable, not by a count",
 		field:    func(c *Config) any { return &c.SnapshotCount },
+	},
+	{
+		Name: "wal-dir", Section: Member, Kind: Text, Default: "",
+		Help:  "Not here: the log is a part of the data directory. Put --data-dir itself on the faster disk; what is not the log is written in the background.",
+		field: func(c *Config) any { return &c.WALDir }, check: walDirIsEmpty,
+	},
+	{
+		Name: "max-wals", Section: Member, Kind: Number, Default: "5",
+		Help:     "How many files of the log stay.",
+		NoEffect: "a file of the log goes as soon as nothing in it is needed, and not before",
+		field:    func(c *Config) any { return &c.MaxWALs },
+	},
+	{
+		Name: "max-snapshots", Section: Member, Kind: Number, Default: "5",
+		Help:     "How many snapshot files stay.",
+		NoEffect: "there are no snapshot files: the store is one",
+		field:    func(c *Config) any { return &c.MaxSnapshots },
+	},
+	{
+		Name: "memory-mlock", Section: Member, Kind: Bool, Default: "false",
+		Help:  "Keep all memory of the process out of the swap space. The process needs a limit of locked memory that is unlimited (LimitMEMLOCK=infinity in systemd), or the capability CAP_IPC_LOCK.",
+		field: func(c *Config) any { return &c.MemoryMlock },
+	},
+	{
+		Name: "backend-bbolt-freelist-type", Section: Member, Kind: Word, Default: "map", OneOf: []string{"array", "map"},
+		Help:     "How bbolt lists its free pages.",
+		NoEffect: "the store is not bbolt",
+		field:    func(c *Config) any { return &c.BackendFreelistType },
+	},
+	{
+		Name: "backend-batch-interval", Section: Member, Kind: Duration, Default: "0s", Min: 0, Max: int64(24 * time.Hour),
+		Help:     "How long changes gather before they are committed to the store.",
+		NoEffect: "a change is durable in the log when it is acknowledged, and the store follows by the size of what has gathered",
+		field:    func(c *Config) any { return &c.BackendBatchInterval },
+	},
+	{
+		Name: "backend-batch-limit", Section: Member, Kind: Number, Default: "0", Min: 0, Max: 1 << 40,
+		Help:     "How many changes gather before they are committed to the store.",
+		NoEffect: "a change is durable in the log when it is acknowledged, and the store follows by the size of what has gathered",
+		field:    func(c *Config) any { return &c.BackendBatchLimit },
+	},
+	{
+		Name: "socket-reuse-port", Section: Member, Kind: Bool, Default: "false",
+		Help:  "Listen at TCP ports at which another process listens with the same option (SO_REUSEPORT). Calls then go to one or the other.",
+		field: func(c *Config) any { return &c.SocketReusePort },
+	},
+	{
+		Name: "socket-reuse-address", Section: Member, Kind: Bool, Default: "false",
+		Help:     "Listen at TCP ports that connections of an earlier process still occupy (SO_REUSEADDR).",
+		NoEffect: "it is always so",
+		field:    func(c *Config) any { return &c.SocketReuseAddress },
+	},
+	{
+		Name: "raft-read-timeout", Section: Member, Kind: Duration, Default: "5s", Min: int64(100 * time.Millisecond), Max: int64(time.Hour),
+		Help:  "How long another member may leave a probe without an answer before the connection to it is broken.",
+		field: func(c *Config) any { return &c.RaftReadTimeout },
+	},
+	{
+		Name: "raft-write-timeout", Section: Member, Kind: Duration, Default: "5s", Min: int64(100 * time.Millisecond), Max: int64(time.Hour),
+		Help:  "How long another member may take to read a MiB before the connection to it is broken.",
+		field: func(c *Config) any { return &c.RaftWriteTimeout },
 	},
 	{
 		Name: "heartbeat-interval", Section: Member, Kind: Milliseconds, Default: "100", Min: 1, Max: 10_000,
@@ -222,6 +283,13 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.PreVote },
 	},
 	{
+		Name: "v2-deprecation", Section: Clustering, Kind: Word, Default: "write-only",
+		OneOf:    []string{"not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"},
+		Help:     "How far the API and the store of etcd 2 are given up.",
+		NoEffect: "there is nothing of etcd 2 here",
+		field:    func(c *Config) any { return &c.V2Deprecation },
+	},
+	{
 		Name: "auto-compaction-mode", Section: Clustering, Kind: Word, Default: "periodic", OneOf: []string{"periodic", "revision"},
 		Help:  "How --auto-compaction-retention is meant: periodic (the history of so much time is kept) or revision (so many revisions are kept).",
 		field: func(c *Config) any { return &c.AutoCompactionMode },
@@ -391,6 +459,11 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.EnablePprof },
 	},
 	{
+		Name: "metrics", Section: Monitoring, Kind: Word, Default: "basic", OneOf: []string{"basic", "extensive"},
+		Help:  "How much /metrics shows: extensive adds a histogram of the time that each method takes (grpc_server_handling_seconds).",
+		field: func(c *Config) any { return &c.Metrics },
+	},
+	{
 		Name: "listen-metrics-urls", Section: Monitoring, Kind: URLList, Default: "",
 		Help:  "Further URLs at which /metrics, /health, /livez and /readyz are served, and nothing else; with http:// also where clients need TLS.",
 		field: func(c *Config) any { return &c.ListenMetricsURLs },
@@ -419,9 +492,46 @@ var table = []Setting{
 		field: func(c *Config) any { return &c.LogFormat },
 	},
 	{
+		Name: "enable-log-rotation", Section: Logging, Kind: Bool, Default: "false",
+		Help:  "Begin a new log file when the present one is large, as --log-rotation-config-json says. --log-outputs then has exactly one file.",
+		field: func(c *Config) any { return &c.EnableLogRotation },
+	},
+	{
+		Name: "log-rotation-config-json", Section: Logging, Kind: Text,
+		Default: `{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}`,
+		Help:    "With --enable-log-rotation: maxsize is how many MB a log file may have, maxage how many days an old one is kept (0: for ever), maxbackups how many old ones are kept (0: all), localtime names them by local time instead of UTC, compress packs them by gzip.",
+		field:   func(c *Config) any { return &c.LogRotationConfigJSON }, check: rotationKnown,
+	},
+	{
 		Name: "warning-unary-request-duration", Section: Logging, Kind: Duration, Default: "300ms", Min: 0, Max: int64(24 * time.Hour),
 		Help:  "A request that takes longer is logged. 0 means 300ms.",
 		field: func(c *Config) any { return &c.WarningUnaryRequestDuration },
+	},
+
+	{
+		Name: "enable-distributed-tracing", Section: Tracing, Kind: Bool, Default: "false",
+		Help:  "Send OpenTelemetry spans of calls to --distributed-tracing-address.",
+		field: func(c *Config) any { return &c.EnableDistributedTracing },
+	},
+	{
+		Name: "distributed-tracing-address", Section: Tracing, Kind: Text, Default: "localhost:4317",
+		Help:  "The host and port of the collector, which speaks OTLP over gRPC without TLS.",
+		field: func(c *Config) any { return &c.TracingAddress },
+	},
+	{
+		Name: "distributed-tracing-service-name", Section: Tracing, Kind: Text, Default: "holdfast", EtcdDefault: "etcd",
+		Help:  "The name of the service in the spans; the same for all members.",
+		field: func(c *Config) any { return &c.TracingServiceName },
+	},
+	{
+		Name: "distributed-tracing-instance-id", Section: Tracing, Kind: Text, Default: "",
+		Help:  "The id of this member in the spans; each member needs its own.",
+		field: func(c *Config) any { return &c.TracingInstanceID },
+	},
+	{
+		Name: "distributed-tracing-sampling-rate", Section: Tracing, Kind: Number, Default: "0", Max: 1_000_000,
+		Help:  "How many of a million calls are traced that do not belong to a trace already; of those that do, the trace says whether they are. 0 traces no others.",
+		field: func(c *Config) any { return &c.TracingSamplingRate },
 	},
 
 	{
@@ -463,6 +573,18 @@ var table = []Setting{
 		Name: "snapshot-catchup-entries", Section: Features, Kind: Number, Default: "5000", Max: 100_000_000,
 		Help:  "How many of the newest entries the log keeps for members that lag or come back, in a cluster of several. A member that lacks older ones is sent a snapshot.",
 		field: func(c *Config) any { return &c.CatchUpEntries },
+	},
+	{
+		Name: "bootstrap-defrag-threshold-megabytes", Section: Features, Kind: Number, Default: "0",
+		Help:     "Defragment the store at the start if that frees so much.",
+		NoEffect: "the store gives space back by itself",
+		field:    func(c *Config) any { return &c.BootstrapDefragThreshold },
+	},
+	{
+		Name: "downgrade-check-time", Section: Features, Kind: Duration, Default: "5s", Min: 0, Max: int64(24 * time.Hour),
+		Help:     "How often the leader looks whether a downgrade is complete.",
+		NoEffect: "members tell each other their versions when they connect",
+		field:    func(c *Config) any { return &c.DowngradeCheckTime },
 	},
 	{
 		Name: "max-learners", Section: Features, Kind: Number, Default: "1", Min: 0, Max: 1000,

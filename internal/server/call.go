@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -27,6 +28,14 @@ type method struct {
 	learner bool // a learner serves it, perhaps only in part
 	state   bool // it reads or writes the state of the member
 	counts  counters
+	times   prometheus.Observer // of how long it takes; nil unless that is asked for
+}
+
+// took notes how long a call that began at start has taken.
+func (m *method) took(start time.Time) {
+	if m.times != nil {
+		m.times.Observe(time.Since(start).Seconds())
+	}
 }
 
 // rawHandler serves a method of the KV service from the bytes of its request.
@@ -44,6 +53,7 @@ func (s *Server) raw(m *method, h rawHandler) grpc.MethodHandler {
 				err = s.panicked(ctx, m, p)
 			}
 			m.counts.done(err)
+			m.took(start)
 			s.logSlow(ctx, m, start, f.data, a)
 		}()
 		if err := decode(&f); err != nil {
@@ -79,6 +89,7 @@ func (s *Server) unary(m *method, h grpc.MethodHandler) grpc.MethodHandler {
 				err = s.panicked(ctx, m, p)
 			}
 			m.counts.done(err)
+			m.took(start)
 			s.logSlow(ctx, m, start, nil, nil)
 		}()
 		if err := s.admit(ctx, m, &s.unaryVersions); err != nil {
@@ -102,12 +113,14 @@ func (s *Server) unary(m *method, h grpc.MethodHandler) grpc.MethodHandler {
 // stream wraps the handler of a streaming method.
 func (s *Server) stream(m *method, h grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) (err error) {
+		start := time.Now()
 		m.counts.started.Add(1)
 		defer func() {
 			if p := recover(); p != nil {
 				err = s.panicked(stream.Context(), m, p)
 			}
 			m.counts.done(err)
+			m.took(start)
 		}()
 		if err := s.admit(stream.Context(), m, &s.streamVersions); err != nil {
 			return err

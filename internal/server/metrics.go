@@ -96,6 +96,20 @@ var (
 		"The result of each kind of healthcheck.", []string{"type", "name"}, nil)
 )
 
+// handlingTimes makes the histogram of the time that each method takes, under the name and with the buckets that etcd's
+// --metrics=extensive has.
+func (s *Server) handlingTimes() prometheus.Collector {
+	times := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "grpc_server_handling_seconds",
+		Help:    "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.",
+		Buckets: prometheus.DefBuckets,
+	}, methodLabels)
+	for _, m := range s.methods {
+		m.times = times.WithLabelValues(m.kind, m.service, m.name)
+	}
+	return times
+}
+
 // collector shows the counts of a server to Prometheus.
 type collector struct{ s *Server }
 

@@ -22,6 +22,9 @@ type Options struct {
 	// store. It must not wait for calls to end. nil ends the process.
 	Fail func(error)
 
+	// HandlingTimes adds a histogram of the time that each method takes to the metrics.
+	HandlingTimes bool
+
 	MaxRequestBytes      int    // of a command; default 1.5 MiB
 	MaxTxnOps            int    // of each list of a transaction; default 128
 	MinLeaseTTL          int64  // in seconds; a shorter one is raised to it; default 2, as etcd's with its defaults

@@ -151,6 +151,9 @@ func New(n Node, o Options) *Server {
 	probes := http.NewServeMux()
 	s.installProbes(probes)
 	s.metrics = s.newHTTP(s.recovering(probes))
+	if o.Registerer != nil && o.HandlingTimes {
+		o.Registerer.MustRegister(s.handlingTimes())
+	}
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(collector{s})
 	}

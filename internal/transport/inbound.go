@@ -39,7 +39,7 @@ func (t *Transport) silence() time.Duration { return 6 * t.limits.DeadAfter }
 func (in *inbound) say(b []byte) error {
 	in.writing.Lock()
 	defer in.writing.Unlock()
-	n, err := writeAll(in.conn, b, in.t.limits.DeadAfter)
+	n, err := writeAll(in.conn, b, in.t.limits.WriteTimeout)
 	in.p.metrics.sentBytes.Add(float64(n))
 	if err != nil {
 		_ = in.conn.Close()

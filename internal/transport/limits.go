@@ -34,8 +34,10 @@ type Limits struct {
 	MinBackoff, MaxBackoff, RefusedBackoff time.Duration
 	// ProbeInterval is how often a quiet connection is probed, and the round trip measured; 1 s.
 	ProbeInterval time.Duration
-	// DeadAfter is how long a peer may leave probes unanswered, or take for a MiB, before it counts as gone; 5 s.
+	// DeadAfter is how long a peer may leave probes unanswered before it counts as gone; 5 s.
 	DeadAfter time.Duration
+	// WriteTimeout is how long it may take for a MiB; as DeadAfter.
+	WriteTimeout time.Duration
 	// LastWords is how long what waits for a peer may still be sent when SetPeers no longer names it; 2 s.
 	LastWords time.Duration
 
@@ -68,6 +70,7 @@ func (l Limits) withDefaults() Limits {
 	defaultInt(&l.RefusedBackoff, 3*time.Second)
 	defaultInt(&l.ProbeInterval, time.Second)
 	defaultInt(&l.DeadAfter, 5*time.Second)
+	defaultInt(&l.WriteTimeout, l.DeadAfter)
 	defaultInt(&l.LastWords, 2*time.Second)
 	defaultInt(&l.SnapshotPatience, time.Minute)
 	return l

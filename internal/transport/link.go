@@ -208,7 +208,7 @@ func (l *link) write(ctx context.Context, conn net.Conn, broken <-chan struct{},
 			}
 			continue
 		}
-		n, err := writeAll(conn, buffer, limits.DeadAfter)
+		n, err := writeAll(conn, buffer, limits.WriteTimeout)
 		l.p.metrics.sentBytes.Add(float64(n))
 		if len(buffer) > head {
 			l.outbox.written(max(n-head, 0), err)
