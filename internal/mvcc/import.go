@@ -19,7 +19,6 @@ type Importer struct {
 	batch *pebble.Batch
 	group []Change // of the revision under way
 	last  kind.Revision
-	row   []byte
 }
 
 // importBatch is how many bytes of records the Importer gives to the engine at a time.

@@ -131,7 +131,7 @@ func (t *tool) boltCommand() *cobra.Command {
 		Short:              "Say why there is no bbolt file to look into",
 		DisableFlagParsing: true,
 		RunE: cli.Action(func(*cobra.Command, []string) error {
-			return errors.New("Holdfast keeps no bbolt file: \"holdfast inspect store\" shows what a data directory holds, and " +
+			return errors.New("there is no bbolt file: \"holdfast inspect store\" shows what a data directory holds, and " +
 				"\"snapshot save\" writes a bbolt file that etcd's own tools open")
 		}),
 	}
