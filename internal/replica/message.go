@@ -30,6 +30,10 @@ func (r *Replica) Receive(m *raftpb.Message) error {
 	default:
 		return nil // a proposal, or a word between raft and its own member
 	}
+	if !sound(m) {
+		r.logger.Warningf("dropping a message of type %v from member %v: its entries do not follow each other", m.GetType(), kind.MemberID(m.GetFrom()))
+		return nil
+	}
 	if r.turnedDown(m) {
 		return nil
 	}
@@ -41,6 +45,25 @@ func (r *Replica) Receive(m *raftpb.Message) error {
 		return fmt.Errorf("take %v from member %v: %w", m.GetType(), kind.MemberID(m.GetFrom()), err)
 	}
 	return nil
+}
+
+// sound reports whether the entries of a message follow each other and what is before them, in indexes and in terms. raft
+// takes that for granted, and panics, or keeps a log with a hole, where it is not so.
+func sound(m *raftpb.Message) bool {
+	if m.GetType() == raftpb.MsgSnap && m.GetSnapshot().GetMetadata() == nil {
+		return false
+	}
+	if m.GetType() != raftpb.MsgApp {
+		return true
+	}
+	index, term := m.GetIndex(), m.GetLogTerm()
+	for _, e := range m.GetEntries() {
+		if e.GetIndex() != index+1 || e.GetTerm() < term || e.GetTerm() > m.GetTerm() {
+			return false
+		}
+		index, term = e.GetIndex(), e.GetTerm()
+	}
+	return true
 }
 
 // knowsCommit reports whether a leader may say how far the cluster has committed. It may once an entry of its own term is
