@@ -49,9 +49,9 @@ func (l *loopState) connectedSince(since time.Duration) bool {
 }
 
 // Propose puts a command into the log and returns the machine's reply to it. The origin is filled in here. A
-// refusal of the machine is in the reply; an error means that there is none: ErrTooManyRequests, ErrRequestTooLarge, ErrCorrupt
+// refusal of the machine is in the reply; an error means that there is none: ErrTooManyRequests, ErrRequestTooLarge
 // and ErrLeaderChanged when the command was certainly not appended, otherwise its fate is unknown (the timeouts,
-// ErrStopped, and ctx's own error). The command's payload must not change afterwards.
+// ErrCorrupt, since the member may find out that its state is wrong while it waits, ErrStopped, and ctx's own error). The command's payload must not change afterwards.
 func (n *Node) Propose(ctx context.Context, c command.Command) (machine.Reply, error) {
 	if n.Corrupt() && !isDuty(&c) {
 		return machine.Reply{}, ErrCorrupt
