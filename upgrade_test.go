@@ -120,12 +120,15 @@ func TestRollingUpgrade(t *testing.T) {
 	progress := func(what string) {
 		t.Helper()
 		before := written[0].Load()
-		for deadline := time.Now().Add(patience); written[0].Load() < before+50; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); written[0].Load() < before+50; {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: no writes", what)
 			}
+			time.Sleep(10 * time.Millisecond)
 		}
-		time.Sleep(1200 * time.Millisecond) // the members compare at least once
+		for compared := time.Now().Add(1200 * time.Millisecond); time.Now().Before(compared); { // twice the time between two marks
+			time.Sleep(10 * time.Millisecond)
+		}
 		r, err := c.AlarmList(within(t))
 		if err != nil || len(r.Alarms) != 0 {
 			t.Fatalf("%s: the alarms are %v, %v", what, r, err)
@@ -149,10 +152,11 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatal("the version was raised although a member does not know it")
 	}
 	u.change(2, true)
-	for deadline := time.Now().Add(patience); !u.raised(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !u.raised(); {
 		if time.Now().After(deadline) {
 			t.Fatal("the version is not raised although every member knows it")
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	progress("all are upgraded")
 	stop()
