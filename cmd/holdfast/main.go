@@ -33,7 +33,7 @@ func main() { os.Exit(run(os.Args)) }
 func run(args []string) int {
 	switch strings.TrimSuffix(filepath.Base(args[0]), ".exe") {
 	case "etcd":
-		return serve("etcd", args[1:])
+		return etcd(args[1:])
 	case "etcdctl":
 		return cli.Main(version, args, os.Stdin, os.Stdout, os.Stderr)
 	case "etcdutl":
@@ -66,6 +66,7 @@ func run(args []string) int {
 	})
 	root.AddCommand(devCommand())
 	root.AddCommand(inspect.Command())
+	root.AddCommand(proxies()...)
 	cli.AddTo(root, version)
 	offline.AddTo(root)
 	root.SetArgs(rest)

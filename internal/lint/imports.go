@@ -52,7 +52,10 @@ var rooms = map[string]row{
 	"etcdfile": {"auth command lease member mvcc store", "it reads and writes etcd's files; where they come from and go to is known above"},
 	"restore":  {"command config datadir etcdfile machine member mvcc store wal", "it makes a data directory, and starts nothing"},
 
-	"inspect": {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"inspect":   {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"tcpproxy":  {"cli", "it passes bytes on between clients and members, and knows neither"},
+	"grpcproxy": {"cli tcpproxy tlsconf", "it is a client of the members and a server of clients; it shares nothing with a member"},
+
 	"offline": {"cli config datadir etcdfile mvcc restore store", "it works on files; nothing listens and nothing runs"},
 	"cli":     {"", "it is a client like any other: it knows only the API"},
 
@@ -60,7 +63,7 @@ var rooms = map[string]row{
 		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
 	"holdfast": {"assembly auth batch command config datadir discovery etcdfile gateway machine member mvcc node replica server store tlsconf transport wal watch",
 		"it is the composition root; it does not know the command line"},
-	"cmd/holdfast": {"cli config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
+	"cmd/holdfast": {"cli grpcproxy tcpproxy config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
 
 	"sim": {"assembly command config member node server sim/check store transport",
 		"it runs members as the root package does, on a world of its own; nothing of the product knows it"},
