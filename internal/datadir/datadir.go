@@ -91,6 +91,7 @@ type Dir struct {
 	options  Options
 	lock     io.Closer
 	warnings []string
+	foreign  []string
 
 	fresh    bool
 	identity kind.Identity
@@ -104,6 +105,9 @@ func (d *Dir) Path() string { return d.path }
 // Warnings returns sentences about what the operator should know: permissions open to others, files that do not
 // belong there.
 func (d *Dir) Warnings() []string { return d.warnings }
+
+// Foreign returns the names in the directory that are not of its layout, in order. They are left alone (D5).
+func (d *Dir) Foreign() []string { return d.foreign }
 
 // Fresh reports whether the directory has yet to be made by Init.
 func (d *Dir) Fresh() bool { return d.fresh }

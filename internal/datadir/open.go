@@ -222,6 +222,7 @@ func (d *Dir) warnOfForeign(names []string) {
 	own := []string{lockName, formatName, storeName, markerName, quarantineName, logName, scratchName, "lost+found"}
 	for _, name := range names {
 		if !slices.Contains(own, name) && !isStoreName(name) && !isTemporary(name) {
+			d.foreign = append(d.foreign, name)
 			d.warn("The data directory %s holds %s, which is not Holdfast's; it is left alone.", d.path, name)
 		}
 	}

@@ -54,7 +54,7 @@ func decodeQuarantine(path string, content []byte) (q Quarantine, err error) {
 }
 
 // Quarantine returns the mark, if there is one about the current store. One about another store is removed: a repair has
-// replaced that one.
+// replaced that one. A directory that was opened for reading keeps it.
 func (d *Dir) Quarantine() (q Quarantine, marked bool, err error) {
 	d.mustBeMade()
 	content, exists, err := d.readSealed(quarantineName)
@@ -66,6 +66,9 @@ func (d *Dir) Quarantine() (q Quarantine, marked bool, err error) {
 	}
 	if q.Store == d.store {
 		return q, true, nil
+	}
+	if d.options.ReadOnly {
+		return Quarantine{}, false, nil
 	}
 	return Quarantine{}, false, d.EndQuarantine()
 }

@@ -53,6 +53,18 @@ func TestQuarantine(t *testing.T) {
 	if err := d.SwitchStore(name); err != nil {
 		t.Fatal(err)
 	}
+	_ = d.Close()
+	if d, err = Open(fs, "data", Options{ReadOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, marked, err := d.Quarantine(); marked || err != nil {
+		t.Error("the mark of another store counts for who reads only", err)
+	}
+	if _, err := fs.Stat(d.join(quarantineName)); err != nil {
+		t.Error("who reads only has removed the mark", err)
+	}
+	_ = d.Close()
+	d = open()
 	if _, marked, err := d.Quarantine(); marked || err != nil {
 		t.Error("the mark of another store counts", err)
 	}
