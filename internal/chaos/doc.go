@@ -5,8 +5,8 @@
 // What a test here may rely on:
 //
 //	C1  Every link between two members runs through a proxy of the test, which can hold back what one of them sends to the
-//	    other, in one direction or both, as a network does that loses everything: connections stand, nothing arrives. (In
-//	    network namespaces the kernel does the same by routes that lead nowhere.)
+//	    other, in one direction or both, as a network does that loses everything: connections stand, nothing arrives. In
+//	    network namespaces the kernel does the same: by routes that lead nowhere, and by a cable that is pulled.
 //	C2  The history holds every request of every client, with moments of one counter that is read before a request is sent
 //	    and after its answer has arrived.
 //	C3  A test that fails writes its history to a file and says where.

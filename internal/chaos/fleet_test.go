@@ -46,7 +46,7 @@ type fleet struct {
 	election time.Duration
 	dir      string
 	members  []*box
-	links    *links // nil in network namespaces
+	network  network
 	record   *recorder
 	token    string
 	flags    []string
@@ -78,10 +78,15 @@ func newFleet(t testing.TB, members int, election time.Duration, flags ...string
 // emptyFleet is a fleet to which members are still to be added.
 func emptyFleet(t testing.TB, election time.Duration, flags ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, election: election, dir: t.TempDir(), token: "chaos", flags: flags}
-	f.links = newLinks(t, func(member int) int { return int(f.pids[member].Load()) })
-	f.record = newRecorder(election)
+	var f *fleet
+	f = fleetOn(t, newLinks(t, func(member int) int { return int(f.pids[member].Load()) }), election, flags...)
 	return f
+}
+
+// fleetOn is emptyFleet on a network of the caller's.
+func fleetOn(t testing.TB, n network, election time.Duration, flags ...string) *fleet {
+	t.Helper()
+	return &fleet{t: t, election: election, dir: t.TempDir(), network: n, record: newRecorder(election), token: "chaos", flags: flags}
 }
 
 // add makes one more member, without starting it. dataDir may be empty.
@@ -90,10 +95,10 @@ func (f *fleet) add(dataDir string) *box {
 	if dataDir == "" {
 		dataDir = filepath.Join(f.dir, b.name)
 	}
-	peer := servertest.FreeAddress(f.t)
-	b.address = "http://" + f.links.open(b.index, peer)
+	at := f.network.place(b.index)
+	b.address = "http://" + at.reached
 	b.Server = servertest.NewMember(f.t, servertest.Member{Name: b.name, DataDir: dataDir,
-		Client: "http://" + servertest.FreeAddress(f.t), Peer: "http://" + peer})
+		Client: "http://" + at.client, Peer: "http://" + at.peer, Through: at.through})
 	f.members = append(f.members, b)
 	return b
 }
@@ -264,8 +269,8 @@ func (f *fleet) resume(b *box) {
 func (f *fleet) isolate(b *box, sends, receives bool) {
 	for _, other := range f.members {
 		if other != b && !other.gone.Load() {
-			f.links.set(b.index, other.index, sends)
-			f.links.set(other.index, b.index, receives)
+			f.network.set(b.index, other.index, sends)
+			f.network.set(other.index, b.index, receives)
 		}
 	}
 	f.record.event(check.FaultBegins, b, fmt.Sprintf("cut off: sends %v, receives %v", sends, receives))
@@ -280,7 +285,7 @@ func (f *fleet) split(group []*box) {
 	for _, a := range f.members {
 		for _, b := range f.members {
 			if in[a] != in[b] {
-				f.links.set(a.index, b.index, true)
+				f.network.set(a.index, b.index, true)
 			}
 		}
 	}
@@ -288,7 +293,7 @@ func (f *fleet) split(group []*box) {
 }
 
 func (f *fleet) heal() {
-	f.links.heal()
+	f.network.heal()
 	f.record.event(check.FaultEnds, nil, "the network is whole")
 }
 
