@@ -4,6 +4,7 @@
 //	holdfast dev                   a whole cluster on this machine, for trying things out
 //	holdfast get | put | …         the client, as etcdctl
 //	holdfast inspect wal | store   looks into the files of a stopped member
+//	holdfast doctor                says what is wrong with a cluster or a data directory, and what to do
 //
 // Called by the name etcd it is the server with etcd's defaults, by the name etcdctl the client with etcdctl's
 // command line.
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/cli"
+	"holdfast/internal/doctor"
 	"holdfast/internal/inspect"
 	"holdfast/internal/offline"
 	"holdfast/internal/server"
@@ -66,6 +68,7 @@ func run(args []string) int {
 	})
 	root.AddCommand(devCommand())
 	root.AddCommand(inspect.Command())
+	root.AddCommand(doctor.Command())
 	root.AddCommand(proxies()...)
 	cli.AddTo(root, version)
 	offline.AddTo(root)

@@ -53,17 +53,17 @@ var rooms = map[string]row{
 	"restore":  {"command config datadir etcdfile machine member mvcc store wal", "it makes a data directory, and starts nothing"},
 
 	"inspect":   {"auth batch command config datadir lease machine member mvcc store wal", "it looks into the files of a stopped member, and starts nothing"},
+	"doctor":    {"auth cli datadir lease machine mvcc store wal", "it asks a cluster as any client does, or reads files; it starts nothing"},
+	"offline":   {"cli config datadir etcdfile mvcc restore store", "it works on files; nothing listens and nothing runs"},
 	"tcpproxy":  {"cli", "it passes bytes on between clients and members, and knows neither"},
 	"grpcproxy": {"cli tcpproxy tlsconf", "it is a client of the members and a server of clients; it shares nothing with a member"},
-
-	"offline": {"cli config datadir etcdfile mvcc restore store", "it works on files; nothing listens and nothing runs"},
-	"cli":     {"", "it is a client like any other: it knows only the API"},
+	"cli":       {"", "it is a client like any other: it knows only the API"},
 
 	"assembly": {"batch chore command config datadir machine member mvcc node replica store wal watch",
 		"it puts together what is below the server, and knows neither who serves clients nor the command line"},
 	"holdfast": {"assembly auth batch command config datadir discovery etcdfile gateway machine member mvcc node replica server store tlsconf transport wal watch",
 		"it is the composition root; it does not know the command line"},
-	"cmd/holdfast": {"cli grpcproxy tcpproxy config datadir holdfast inspect offline server", "main only picks the program and wires the real world"},
+	"cmd/holdfast": {"cli grpcproxy tcpproxy config datadir doctor holdfast inspect offline server", "main only picks the program and wires the real world"},
 
 	"sim": {"assembly command config member node server sim/check store transport",
 		"it runs members as the root package does, on a world of its own; nothing of the product knows it"},
