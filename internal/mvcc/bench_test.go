@@ -139,3 +139,26 @@ func BenchmarkCompact(b *testing.B) {
 	defer func() { b.ReportMetric((cpu()-start)/float64(b.N), "cpu-ns/op") }()
 	w.deleteAll()
 }
+
+// BenchmarkPutGrowing is a put of 256 bytes in batches of 50 commands into a store on disk that grows to a million keys. Its flushes and
+// compactions are counted.
+func BenchmarkPutGrowing(b *testing.B) {
+	b.Chdir(b.TempDir())
+	w := newWorld(b, vfs.Default, Options{})
+	r := rand.New(rand.NewSource(1))
+	value := make([]byte, 256)
+	r.Read(value)
+	b.ResetTimer()
+	start := cpu()
+	defer func() { b.ReportMetric((cpu()-start)/float64(b.N), "cpu-ns/op") }()
+	for i := 0; i < b.N; i += 50 {
+		wr := w.s.Begin(w.b, nil)
+		for range 50 {
+			wr.BeginCommand()
+			r.Read(value[:64])
+			wr.Put(benchKey(r.Intn(1_000_000)), value, 0)
+			wr.EndCommand()
+		}
+		w.commit(wr)
+	}
+}

@@ -14,7 +14,7 @@ const FormatMajorVersion = pebble.FormatValueSeparation
 // The defaults of Options.
 const (
 	DefaultBlockCacheBytes = 64 << 20
-	DefaultMemTableBytes   = 32 << 20
+	DefaultMemTableBytes   = 16 << 20 // what applying costs has its minimum there: docs/performance.md
 	DefaultMaxOpenFiles    = 1000
 )
 
@@ -22,7 +22,7 @@ const (
 // wait for anything, because Pebble may hold its locks; sending on a channel with room is the intended use.
 type Options struct {
 	BlockCacheBytes int64  // memory for blocks of tables
-	MemTableBytes   uint64 // the size at which a memtable is flushed; up to three may exist
+	MemTableBytes   uint64 // the size at which a memtable is flushed; up to six may exist
 	MaxOpenFiles    int    // open table files
 
 	// ManualCompactions leaves it to the caller when tables are merged, by Compact: then nothing happens in the engine that
@@ -54,7 +54,7 @@ func pebbleOptions(fs vfs.FS, o Options, a *alarm) *pebble.Options {
 		DisableWAL:                  true,
 		CacheSize:                   o.BlockCacheBytes,
 		MemTableSize:                o.MemTableBytes,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: 6,
 		MaxOpenFiles:                o.MaxOpenFiles,
 		L0CompactionThreshold:       4,
 		L0CompactionFileThreshold:   500,
