@@ -48,6 +48,7 @@ type settings struct {
 	repeats int
 	dir     string
 	binary  string
+	profile string
 	scale   scale
 }
 
@@ -94,6 +95,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.repeats, "repeats", 0, "how often each row runs, holdfast and etcd in turn; medians are printed (default 3, 1 with -short)")
 	flags.StringVar(&s.dir, "dir", os.TempDir(), "where the data goes; its disk is measured, so it must not be a memory file system")
 	flags.StringVar(&s.binary, "holdfast", os.Getenv("HOLDFAST_BINARY"), "the holdfast program (default: built from the module around this one)")
+	flags.StringVar(&s.profile, "profile", "", "a directory for processor profiles of Holdfast's members in the rows of three members; the figures are worth less with it")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -132,7 +134,7 @@ func run(args []string) error {
 	defer os.RemoveAll(dir)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	systems, err := bothSystems(s.binary, dir)
+	systems, err := bothSystems(s.binary, dir, s.profile != "")
 	if err != nil {
 		return err
 	}
@@ -184,7 +186,7 @@ func measure(ctx context.Context, s settings, dir string, systems []system, chos
 					return nil, err
 				}
 				fmt.Fprintf(os.Stderr, "%s, %s, %d of %d\n", row.name, system.name, repeat+1, s.repeats)
-				figures, err := row.measure(ctx, &trial{scale: s.scale, dir: dir, system: system})
+				figures, err := row.measure(ctx, &trial{row: row.name, scale: s.scale, dir: dir, profile: s.profile, system: system})
 				if err != nil {
 					return nil, fmt.Errorf("%s on %s: %w", row.name, system.name, err)
 				}

@@ -41,7 +41,11 @@ func (t *trial) clustered(ctx context.Context, preload int, leaderOnly bool, l l
 		servers = servers[:1]
 	}
 	leader := c.members[0]
+	profiled := t.profiled(ctx, c.members)
 	o, err := l.run(ctx, servers...)
+	if err == nil {
+		err = profiled()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, leader.lastWords())
 	}

@@ -21,9 +21,11 @@ type figure struct {
 
 // A trial is one run of a row on one system.
 type trial struct {
-	scale  scale
-	dir    string
-	system system
+	row     string
+	scale   scale
+	dir     string
+	profile string // the directory for profiles, or ""
+	system  system
 }
 
 // data is the directory of the system's data.

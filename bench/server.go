@@ -37,8 +37,8 @@ type place struct {
 	state        string // "new" or "existing"
 }
 
-// bothSystems returns Holdfast, built into dir unless a binary is given, and etcd.
-func bothSystems(binary, dir string) ([]system, error) {
+// bothSystems returns Holdfast, built into dir unless a binary is given and giving profiles if wanted, and etcd.
+func bothSystems(binary, dir string, profiles bool) ([]system, error) {
 	if binary == "" {
 		binary = filepath.Join(dir, "binary") // not the name of a system, whose data gets that
 		build := exec.Command("go", "build", "-o", binary, "./cmd/holdfast")
@@ -55,13 +55,17 @@ func bothSystems(binary, dir string) ([]system, error) {
 	if err != nil {
 		return nil, err
 	}
+	var more []string
+	if profiles {
+		more = append(more, "--enable-pprof")
+	}
 	return []system{
 		{"holdfast", func(p place) []string {
 			client, peer := "http://"+p.client, "http://"+p.peer
-			return []string{binary, "serve", "--data-dir", p.dir, "--log-format", "json", "--name", p.name,
+			return append([]string{binary, "serve", "--data-dir", p.dir, "--log-format", "json", "--name", p.name,
 				"--listen-client-urls", client, "--advertise-client-urls", client,
 				"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-				"--initial-cluster", p.cluster, "--initial-cluster-state", p.state}
+				"--initial-cluster", p.cluster, "--initial-cluster-state", p.state}, more...)
 		}},
 		{"etcd", func(p place) []string {
 			return []string{self, etcdCommand, p.dir, "http://" + p.client, "http://" + p.peer, p.name, p.cluster, p.state}

@@ -26,7 +26,7 @@ func TestSmoke(t *testing.T) {
 	if peer {
 		binary = "not started"
 	}
-	systems, err := bothSystems(binary, dir)
+	systems, err := bothSystems(binary, dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
