@@ -364,8 +364,9 @@ func advise(err error) error {
 	if errors.As(err, &damage) {
 		return err
 	}
-	return fmt.Errorf("%w; \"holdfast inspect\" shows what is there; restore the data directory from a copy, or give the member "+
-		"an empty one with --data-dir if what it holds may be lost", err)
+	return fmt.Errorf("%w; \"holdfast inspect\" shows what is there; in a cluster whose majority runs, replace this member (holdfast member "+
+		"replace), as neither an older copy of its data nor an empty directory may take its place; a member that is alone is restored from "+
+		"a backup (holdfast snapshot restore)", err)
 }
 
 // orOff turns the settings' "0 switches it off", or "none", into what stands for that where 0 stands for the default.

@@ -33,7 +33,8 @@ func (n *Node) Alarms() []machine.Alarm {
 		}
 	}
 	add(command.AlarmNoSpace, n.noRoom())
-	add(command.AlarmCorrupt, n.Corrupt())
+	// Where it stands against all members, this one refuses without being suspected more than they are.
+	add(command.AlarmCorrupt, n.Corrupt() && !slices.Contains(alarms, machine.Alarm{Type: command.AlarmCorrupt}))
 	return alarms
 }
 

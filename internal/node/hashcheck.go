@@ -66,12 +66,20 @@ func decodeHashAnswer(b []byte) (keyHash, error) {
 	return keyHash{binary.BigEndian.Uint32(b[1:]), kind.Revision(binary.BigEndian.Uint64(b[5:])), kind.Revision(binary.BigEndian.Uint64(b[13:]))}, nil
 }
 
+func decodeHashQuestion(b []byte) (kind.Revision, error) {
+	if err := unsealHash(b, hashQuestionLen); err != nil {
+		return 0, err
+	}
+	return kind.Revision(binary.BigEndian.Uint64(b[1:])), nil
+}
+
 // answerHash answers another member's question.
 func (n *Node) answerHash(ctx context.Context, question []byte) ([]byte, error) {
-	if err := unsealHash(question, hashQuestionLen); err != nil {
+	rev, err := decodeHashQuestion(question)
+	if err != nil {
 		return nil, err
 	}
-	h, err := n.hash(ctx, kind.Revision(binary.BigEndian.Uint64(question[1:])))
+	h, err := n.hash(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
