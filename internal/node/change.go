@@ -128,7 +128,8 @@ func (l *loopState) proposeChange(next waitingChange) (done bool, err error) {
 	entry = command.AppendCommand(entry, &next.command)
 	switch err := l.Replica.ProposeChange(member.Proposal(change, entry)); {
 	case errors.Is(err, raft.ErrProposalDropped):
-		l.answerChange(reasonAgain, "")
+		// As long as this member leads, asking again at once would only be dropped again.
+		l.answerChange(l.whyDropped(), "")
 		return true, nil
 	case err != nil:
 		return false, fmt.Errorf("propose a change of the membership: %w", err)

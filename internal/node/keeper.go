@@ -55,7 +55,7 @@ func (n *Node) runKeeper() {
 		if now.Index < durable.Index { // a store that was fetched anew stands lower, and the log still holds what is behind it
 			durable, moved = now, n.now()
 		}
-		if next := n.cutThrough(&kept, durable.Index); next > through {
+		if next := n.cutThrough(&kept, n.cuttable(durable.Index)); next > through {
 			through = next
 			n.writer.truncate.put(cut{through, db}) // N3
 		}
@@ -69,6 +69,12 @@ func (n *Node) runKeeper() {
 			}
 		}
 	}
+}
+
+// cuttable is up to where nobody on this member needs the log any more: the store has flushed it, and raft knows that it is
+// applied. raft hears of that a little later, and looks through the entries between when it stands for election.
+func (n *Node) cuttable(durable kind.Index) kind.Index {
+	return min(durable, kind.Index(n.settled.Load()))
 }
 
 // flushDue reports whether the log above the durable index has become too long, or what it holds too old.

@@ -265,10 +265,7 @@ func (l *loopState) dropped(term kind.Term) {
 	for _, p := range l.batch {
 		l.sequences = append(l.sequences, p.command.Origin.Sequence)
 	}
-	why := reasonBusy
-	if l.state.Role != raft.StateLeader || l.state.Transferee != 0 {
-		why = reasonAgain
-	}
+	why := l.whyDropped()
 	l.refused(l.Identity.Member, &refusal{reason: why, term: term, sequences: l.sequences})
 	for len(l.fellows) > 0 {
 		n := 1
@@ -280,6 +277,14 @@ func (l *loopState) dropped(term kind.Term) {
 	}
 	clear(l.batch)
 	l.flush()
+}
+
+// whyDropped says why raft has dropped a proposal: too much is uncommitted, or this member leads no more, or not for long.
+func (l *loopState) whyDropped() reason {
+	if l.state.Role != raft.StateLeader || l.state.Transferee != 0 {
+		return reasonAgain
+	}
+	return reasonBusy
 }
 
 // encode makes the entry. raft keeps it, so it is allocated anew, once.
@@ -344,6 +349,7 @@ func (l *loopState) dispatch() error {
 		l.reads.indexed(r)
 	}
 	l.state = l.Replica.State()
+	l.settled.Store(uint64(l.state.Applied))
 	return nil
 }
 

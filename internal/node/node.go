@@ -167,6 +167,7 @@ type Node struct {
 
 	status  atomic.Pointer[Status]
 	applied atomic.Pointer[store.Applied]
+	settled atomic.Uint64 // the index up to which raft knows that entries are applied; it may read the log behind it
 	leading atomic.Pointer[leading]
 	changed atomic.Pointer[chan struct{}] // see LeaderChanged
 
