@@ -1,6 +1,7 @@
 package holdfast
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/url"
@@ -35,14 +36,15 @@ func (m *Member) makeCertificate(fs vfs.FS) error {
 	if everywhere {
 		extra = append(extra, ownNames()...)
 	}
-	cert, key, made, err := tlsconf.SelfSigned{
+	own := tlsconf.SelfSigned{
 		FS:    fs,
 		Dir:   fs.PathJoin(c.DataDir, "fixtures", "client"),
 		Chmod: assembly.Modes(fs).Set,
 		Hosts: hosts,
 		Extra: slices.DeleteFunc(extra, func(host string) bool { return slices.Contains(hosts, host) }),
 		Years: int(c.SelfSignedCertValidity),
-	}.Make()
+	}
+	cert, key, made, err := own.Make()
 	if err != nil {
 		return fmt.Errorf("--auto-tls: %w", err)
 	}
@@ -50,7 +52,35 @@ func (m *Member) makeCertificate(fs vfs.FS) error {
 		m.logger.Info("made a certificate; clients trust this member by the file", zap.String("cert-file", cert), zap.Strings("hosts", hosts))
 	}
 	m.trustFile = cert
-	return m.useCertificate(fs, cert, key)
+	if err := m.useCertificate(fs, cert, key); err != nil {
+		return err
+	}
+	m.keepRenewing(own, "clients", cert)
+	return nil
+}
+
+// keepRenewing renews a certificate that the member has made before it ends, until the member stops.
+func (m *Member) keepRenewing(own tlsconf.SelfSigned, whose, cert string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stopRenewing = append(m.stopRenewing, cancel)
+	m.renewing.Go(func() {
+		own.Renew(ctx, func(err error) {
+			if err != nil {
+				m.logger.Warn("could not renew the certificate that this member has made; it is tried again in an hour", zap.String("for", whose), zap.Error(err))
+				return
+			}
+			m.logger.Info("renewed the certificate that this member has made; who trusts it by a copy of the file needs the new one before the old one ends",
+				zap.String("for", whose), zap.String("cert-file", cert))
+		})
+	})
+}
+
+// endRenewing ends what keepRenewing has begun.
+func (m *Member) endRenewing() {
+	for _, stop := range m.stopRenewing {
+		stop()
+	}
+	m.renewing.Wait()
 }
 
 func (m *Member) useCertificate(fs vfs.FS, cert, key string) (err error) {

@@ -83,6 +83,9 @@ type Member struct {
 
 	tracing *tracing // nil unless calls are traced
 
+	stopRenewing []context.CancelFunc // of certificates
+	renewing     sync.WaitGroup
+
 	serving sync.WaitGroup
 	done    chan struct{} // closed when the member has failed or was closed
 
@@ -367,4 +370,5 @@ func (m *Member) stopServing() {
 	}
 	m.serving.Wait()
 	m.tracing.close()
+	m.endRenewing()
 }

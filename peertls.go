@@ -40,6 +40,7 @@ func (m *Member) preparePeerTLS() error {
 		if cert, key, fresh, err = made.Make(); err != nil {
 			return fmt.Errorf("--peer-auto-tls: %w", err)
 		}
+		m.keepRenewing(made, "other members", cert)
 		if fresh {
 			m.logger.Info("made a certificate for the other members", zap.String("cert-file", cert), zap.Strings("hosts", hosts))
 		}
