@@ -243,6 +243,11 @@ func (m *observed) reach(ctx context.Context, o *Options, c *tls.Config) {
 			m.barred = m.untrusted != nil || now.After(certificates[0].NotAfter) || now.Before(certificates[0].NotBefore) ||
 				certificates[0].VerifyHostname(m.serverName(c)) != nil
 		}
+		if m.bare && !m.barred { // whether it insists shows only when something is asked
+			g := m.getter(c)
+			defer g.close()
+			_, _, _, m.err = g.get(ctx, "/version")
+		}
 	}
 }
 
