@@ -251,6 +251,9 @@ func (l *load) follow(ctx, stream context.Context, c *clientv3.Client, w *check.
 	}
 }
 
+// settling is how many election timeouts after the last fault the cluster has to work as if there had been none.
+const settling = 10
+
 // finish lets the clients work on for a while after the last fault, ends them, waits until the members are at one revision
 // and the watchers have been given everything up to it, and has all that happened judged.
 func (l *load) finish() {
@@ -258,7 +261,7 @@ func (l *load) finish() {
 	f.t.Helper()
 	f.leader()
 	f.record.event(check.Healed, nil, "")
-	f.pass(20*f.election + time.Second)
+	f.pass(settling*f.election + time.Second)
 	l.stop[0]()
 	l.clients.Wait()
 	// Every watcher gets a last event: a key of each group is deleted and put.

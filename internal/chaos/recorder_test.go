@@ -131,7 +131,13 @@ func (r *recorder) counts() map[string]int {
 func (r *recorder) judge(t testing.TB) {
 	t.Helper()
 	h := r.history()
-	report := check.Judge(h)
+	checkers := check.All()
+	for i := range checkers {
+		if _, is := checkers[i].(check.Progress); is {
+			checkers[i] = check.Progress{Within: settling * h.Cluster.ElectionTimeout}
+		}
+	}
+	report := check.Judge(h, checkers...)
 	t.Logf("%v, %d watchers\n%v", r.counts(), len(h.Watchers), report)
 	if err := report.Err(); err != nil {
 		t.Errorf("%v\nThe history is in %s.", err, save(t, h))
