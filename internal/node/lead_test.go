@@ -222,6 +222,53 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
+// TestDutiesHaveRoom: while nothing is decided and the queue is full of clients' commands, in number or in bytes, a duty is
+// taken, and done once the network is well.
+func TestDutiesHaveRoom(t *testing.T) {
+	for name, bound := range map[string]func(*Config){
+		"count": func(c *Config) { c.MaxPending = 8 },
+		"bytes": func(c *Config) { c.MaxPendingBytes = 16 << 10 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				net, all := seats(t, 3, bound)
+				first := leader(t, all)
+				// Entries do not get through, so nothing is decided; heartbeats do, so nobody is elected.
+				net.mu.Lock()
+				net.mu.lose = func(m transport.Message) bool {
+					return m.From == first.id.Member && m.Kind == transport.KindRaft && len(m.Raft.GetEntries()) > 0
+				}
+				net.mu.Unlock()
+				var group sync.WaitGroup
+				refused := make(chan struct{})
+				full := sync.OnceFunc(func() { close(refused) })
+				for i := range 200 {
+					group.Go(func() {
+						_, err := first.Propose(t.Context(), put(fmt.Sprint("a", i), strings.Repeat("x", 100)))
+						if errors.Is(err, ErrTooManyRequests) {
+							full()
+						} else if err != nil {
+							t.Errorf("a write: %v", err)
+						}
+					})
+				}
+				<-refused
+				group.Go(func() {
+					c := command.Command{Kind: command.KindLeaseExpire, Payload: command.AppendLeaseExpire(nil, &command.LeaseExpire{IDs: []kind.LeaseID{77}})}
+					if _, err := first.Propose(t.Context(), c); err != nil {
+						t.Errorf("a duty while the queue is full: %v", err)
+					}
+				})
+				<-time.After(testTick)
+				net.mu.Lock()
+				net.mu.lose = nil
+				net.mu.Unlock()
+				group.Wait()
+			})
+		})
+	}
+}
+
 // TestLeaseTime: the time of leases goes on over changes of the leader and never back, whatever the wall clocks say; a
 // leader's duties begin when it has applied an entry of its own term.
 func TestLeaseTime(t *testing.T) {
