@@ -2,9 +2,8 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"io"
 	"time"
 
@@ -44,7 +43,7 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 	}()
 	// Progress is not told to all clients in the same moment, even if they have come together.
 	interval := s.o.WatchProgressInterval
-	progress := time.NewTicker(interval + below(interval/10))
+	progress := time.NewTicker(interval + spread(connectionOf(ctx), interval/10))
 	defer progress.Stop()
 	leader := s.watchLeader(ctx)
 	defer leader.stop()
@@ -93,12 +92,13 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 	}
 }
 
-// below draws a duration below d, from the source that a test can seed: the simulator's worlds have to be the same each
-// time.
-func below(d time.Duration) time.Duration {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails; see its documentation
-	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(max(d, 1)))
+// spread is a duration below d that a connection has always, and that differs from connection to connection. No dice are
+// thrown for it: streams would throw them in the order in which their goroutines happen to run, and the simulator's worlds
+// have to be the same each time.
+func spread(connection string, d time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, connection) // never fails; see its documentation
+	return time.Duration(h.Sum64() % uint64(max(d, 1)))
 }
 
 // responsesKept is how many places for responses a stream at rest keeps after a burst, as when its watchers are made.
