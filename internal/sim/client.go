@@ -31,15 +31,15 @@ type asking struct {
 }
 
 // clientAddress is where calls come from.
-type clientAddress struct{}
+type clientAddress string
 
-func (clientAddress) Network() string { return "sim" }
-func (clientAddress) String() string  { return "client" }
+func (clientAddress) Network() string  { return "sim" }
+func (a clientAddress) String() string { return string(a) }
 
-var _ net.Addr = clientAddress{}
+var _ net.Addr = clientAddress("")
 
 // clientPeer is what the server sees of who calls.
-var clientPeer = &peer.Peer{Addr: clientAddress{}}
+var clientPeer = &peer.Peer{Addr: clientAddress("client")}
 
 // Ask sends a request to a member. op says what is asked; then is called with the outcome filled in. A member that is not
 // there refuses.
@@ -60,7 +60,7 @@ func (w *World) Ask(h *host, client int, op *check.Operation, then func(*check.O
 		})
 		return
 	}
-	ctx, cancel := context.WithCancel(peer.NewContext(l.ctx, clientPeer))
+	ctx, cancel := context.WithCancel(w.proving(peer.NewContext(l.ctx, clientPeer), client))
 	a.cancel = cancel
 	giving := s.after(giveUp, nil, "gives up", func() {
 		w.answer(a, nil, context.DeadlineExceeded, check.Unknown)
@@ -130,6 +130,7 @@ var refusals = func() []string {
 		rpctypes.ErrGRPCDuplicateKey, rpctypes.ErrGRPCCorrupt, rpctypes.ErrGRPCNotSupportedForLearner,
 		rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCUserEmpty, rpctypes.ErrGRPCUserNotFound, rpctypes.ErrGRPCUserAlreadyExist,
 		rpctypes.ErrGRPCRoleAlreadyExist, rpctypes.ErrGRPCRoleNotFound, rpctypes.ErrGRPCAuthNotEnabled,
+		rpctypes.ErrGRPCInvalidAuthToken, rpctypes.ErrGRPCAuthOldRevision,
 		rpctypes.ErrGRPCMemberNotFound, rpctypes.ErrGRPCMemberExist, rpctypes.ErrGRPCPeerURLExist, rpctypes.ErrGRPCMemberNotLearner,
 		rpctypes.ErrGRPCLearnerNotReady, rpctypes.ErrGRPCTooManyLearners, rpctypes.ErrGRPCMemberNotEnoughStarted, rpctypes.ErrGRPCUnhealthy,
 	} {

@@ -21,6 +21,7 @@ var Wanted = []string{
 	"promoted learners", "removed members", "expired leases", "compacted watchers", "refused commands in mixed entries",
 	"forwarded commands", "lost and reproposed commands", "lost messages", "doubled messages", "hand-overs", "compactions of the engine",
 	"stopped for a bad disk", "refused for want of room", "requests of unknown fate", "progress notifications", "flipped bits", "refused to start from damage",
+	"worlds with auth", "refused for want of rights", "worlds of five members",
 }
 
 // takenLease is a lease that is granted once and asked for again and again: whoever does is refused by the machine.

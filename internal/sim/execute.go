@@ -248,6 +248,10 @@ func executeAuth(ctx context.Context, conn grpc.ClientConnInterface, a *check.Au
 		r, err = c.RoleGrantPermission(ctx, &pb.AuthRoleGrantPermissionRequest{Name: words[1],
 			Perm: &authpb.Permission{PermType: authpb.Permission_READWRITE, Key: []byte(words[2]), RangeEnd: []byte(words[3])}})
 		header = r.GetHeader()
+	case a.What == "enable":
+		var r *pb.AuthEnableResponse
+		r, err = c.AuthEnable(ctx, &pb.AuthEnableRequest{})
+		header = r.GetHeader()
 	default:
 		return nil, fmt.Errorf("what is %q", a.What)
 	}

@@ -94,10 +94,11 @@ func (w *World) disarm() {
 	}
 	w.record("alarms are taken back")
 	w.count("alarms")
-	l.work(func(ctx context.Context) {
+	asked := w.proving(peer.NewContext(l.ctx, clientPeer), watching)
+	l.work(func(context.Context) {
 		for _, a := range alarms {
 			r := &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType(a.Type), MemberID: uint64(a.Member)}
-			_, _ = pb.NewMaintenanceClient(l.conn()).Alarm(peer.NewContext(ctx, clientPeer), r)
+			_, _ = pb.NewMaintenanceClient(l.conn()).Alarm(asked, r)
 		}
 	})
 }

@@ -13,6 +13,9 @@ import (
 	"holdfast/internal/sim/check"
 )
 
+// watching is the number under which watchers say who they are.
+const watching = -1
+
 // watcher is a client that watches. When its stream ends it makes another one elsewhere, which takes its place.
 type watcher struct {
 	check.Watcher
@@ -42,7 +45,7 @@ func (w *World) Watch(h *host, client int, r check.Watcher, slow time.Duration, 
 	}
 	x.life = l
 	var ctx context.Context
-	ctx, x.cancel = context.WithCancel(peer.NewContext(l.ctx, clientPeer))
+	ctx, x.cancel = context.WithCancel(w.proving(peer.NewContext(l.ctx, &peer.Peer{Addr: clientAddress(fmt.Sprint("watcher ", x.ID))}), watching))
 	s.after(s.between(50*time.Microsecond, 2*time.Millisecond), l, "watch", func() {
 		l.work(func(context.Context) { x.read(ctx, l, s) })
 	})

@@ -32,6 +32,7 @@ func newWorkload(w *World, keys int, think time.Duration) *workload {
 type someone struct {
 	*workload
 	number int
+	user   string // empty: root, or whoever one is while auth is off
 	home   *host
 	rng    *rand.Rand
 	source *source
@@ -48,6 +49,15 @@ func (l *workload) someone(name string) *someone {
 func (s *someone) anew() {
 	s.workload.clients++
 	s.number = s.workload.clients
+	if s.w.rights.on {
+		s.w.rights.users[s.number] = s.user
+	}
+}
+
+// become says as whom one asks from now on, if auth is on.
+func (s *someone) become(user string) {
+	s.user = user
+	s.anew()
 }
 
 // ask sends a request to the client's member; then comes after the answer and some thinking.
@@ -108,10 +118,19 @@ const (
 func (l *workload) start(clients, tenants, watchers int) {
 	for i := range clients {
 		s := l.someone(fmt.Sprint("client ", i))
+		s.become(worker)
 		s.rest(l.think, s.work)
+	}
+	if l.w.rights.on {
+		for _, user := range []string{stranger, nobody} {
+			s := l.someone(user)
+			s.become(user)
+			s.rest(l.think, s.trespass)
+		}
 	}
 	for i := range tenants {
 		s := l.someone(fmt.Sprint("tenant ", i))
+		s.become(worker)
 		s.rest(l.think, s.rent)
 	}
 	for i := range watchers {

@@ -46,6 +46,7 @@ type World struct {
 
 	plan    *plan // nil for a script
 	entries entries
+	rights  rights
 	cluster kind.ClusterID
 
 	history check.History
