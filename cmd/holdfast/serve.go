@@ -89,7 +89,7 @@ func serve(program string, args []string) int {
 	started := time.Now()
 	err = m.Close()
 	if errors.Is(m.Err(), holdfast.ErrRemoved) {
-		fail(logger, console, removedSentence)
+		tell(logger.Warn, console, removedSentence)
 		return exitOK // as etcd: whoever watches over it must not start it again
 	}
 	if err != nil && m.Err() == nil {
@@ -125,12 +125,14 @@ func greet(logger *zap.Logger, console bool, m *holdfast.Member) {
 }
 
 // fail says why the process ends: in a plain sentence to a person, as a line of the log to a machine.
-func fail(logger *zap.Logger, console bool, sentence string) {
+func fail(logger *zap.Logger, console bool, sentence string) { tell(logger.Error, console, sentence) }
+
+func tell(log func(string, ...zap.Field), console bool, sentence string) {
 	if console {
 		fmt.Fprintln(os.Stderr, "holdfast: "+sentence)
 		return
 	}
-	logger.Error(sentence)
+	log(sentence)
 }
 
 // printVersion prints what --version prints. Tools look for etcd's first line.

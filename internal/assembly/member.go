@@ -163,6 +163,9 @@ func (m *Member) open() error {
 	if err := m.isolate(); err != nil {
 		return err
 	}
+	if said := moved(id.Member, m.state.Everyone(), texts(c.InitialAdvertisePeerURLs)); said != "" {
+		m.o.Logger.Warn(said)
+	}
 	election := max(2, int(c.ElectionTimeout/c.HeartbeatInterval))
 	r, err := replica.Open(replica.Config{
 		Member:         id.Member,
