@@ -117,7 +117,7 @@ func TestSharedWatch(t *testing.T) {
 	ended := make(chan struct{})
 	for i := range watchers {
 		group.Go(func() {
-			time.Sleep(time.Duration(i) * 3 * time.Millisecond) // they begin at different moments, it does not matter at which
+			<-time.After(time.Duration(i) * 3 * time.Millisecond) // they begin at different moments, it does not matter at which
 			known, err := direct.Get(ctx, "/w/", clientv3.WithCountOnly())
 			if err != nil {
 				t.Error(err)
@@ -172,7 +172,7 @@ func TestSharedWatch(t *testing.T) {
 				t.Error(err)
 				break
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		r, err := direct.Put(ctx, "/w/a", "before the end")
 		if err != nil {
@@ -195,7 +195,7 @@ func TestSharedWatch(t *testing.T) {
 			t.Error("nothing was shared")
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		p.watch.mu.Lock()
 		left := len(p.watch.shared)
 		p.watch.mu.Unlock()
