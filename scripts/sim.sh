@@ -1,10 +1,10 @@
 #!/bin/sh
-# The simulator on new seeds for SIM_MINUTES (10), in runs of SIM_SEEDS (400) seeds. The first seed is taken from the time
+# The simulator on new seeds for SIM_MINUTES (10), in runs of SIM_SEEDS (100) seeds. The first seed is taken from the time
 # of day unless SIM_FIRST says it. It stops at the first run with a failure, which names its seeds and how to see them again.
 set -eu
 cd "$(dirname "$0")/.."
 minutes=${SIM_MINUTES:-10}
-seeds=${SIM_SEEDS:-400}
+seeds=${SIM_SEEDS:-100}
 first=${SIM_FIRST:-$(($(date +%s) % 1000000000 * 1000))}
 end=$(($(date +%s) + minutes * 60))
 binary=$(mktemp -d)
