@@ -87,7 +87,7 @@ func newTree(content map[string]string) Tree {
 
 // textSuffixes and textNames say which files are read; everything else may hold any bytes.
 var (
-	textSuffixes = []string{".go", ".md", ".sh", ".py", ".mod", ".txt", ".yml", ".yaml"}
+	textSuffixes = []string{".go", ".md", ".sh", ".py", ".mod", ".txt", ".yml", ".yaml", ".json"}
 	textNames    = []string{"Makefile", "run", ".gitignore", "LICENSE"}
 )
 
