@@ -69,7 +69,7 @@ func pages(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(all, "README.md", "docs/README.md", "docs/quickstart.md", "docs/migration.md", "docs/faq.md")
+	return append(all, "README.md", "docs/README.md", "docs/quickstart.md", "docs/migration.md", "docs/faq.md", "docs/limits.md")
 }
 
 // runPages are the pages whose blocks are run, from the first to the last, in one shell.
