@@ -68,6 +68,13 @@ func (s *Server) watch(_ any, stream grpc.ServerStream) error {
 			}
 		}
 		clear(responses)
+		// A client that reads slowly lets a tick and responses come together. select would take either; two runs of a
+		// simulated world are to take the same.
+		select {
+		case <-progress.C:
+			w.Tick()
+		default:
+		}
 		select {
 		case <-again:
 		case <-w.Ready():

@@ -14,8 +14,10 @@
 //
 // The same seed gives the same trace, as far as the libraries let it. What is left to them: between two things that happen,
 // the goroutines of one member run in the order that Go's scheduler gives them (one processor, and no collection of garbage
-// in the middle, keep it the same from run to run), select takes any of several ready channels, and the engine gives its
-// files numbers in the order in which its goroutines ask. Maps are walked in random order in places where raft, the
+// in the middle, keep it the same from run to run), select takes any of several ready channels (a watch stream looks for its
+// tick of progress first, which was the place where runs differed most), and the engine gives its
+// files numbers in the order in which its goroutines ask. What members draw from the system's dice (the boot number, raft's
+// election timeouts, tokens) comes from one seeded source, in the order in which their goroutines ask. Maps are walked in random order in places where raft, the
 // engine and we are sure that it does not matter; a trace that differs shows where it does.
 //
 // Use: Seed runs the world of a seed. Run makes a world for a script, such as a corner case that has a name.
