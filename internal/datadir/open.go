@@ -80,8 +80,8 @@ func (d *Dir) refuseEtcd() error {
 		_, err := d.fs.Stat(found)
 		if err == nil {
 			return refuse(ErrEtcd, "%s is the data directory of an etcd member (it holds member/%s). Holdfast does not open "+
-				"it and has changed nothing in it. Give --data-dir another path. This version cannot bring etcd's data over "+
-				"either; a later one will, by the command holdfast import.", d.path, name)
+				"it and has changed nothing in it. \"holdfast import %s --data-dir=...\" makes a member of it, with all revisions; "+
+				"give --data-dir that directory, or another path.", d.path, name, d.path)
 		}
 		if !oserror.IsNotExist(err) && !isNotDirectory(err) {
 			return fmt.Errorf("look at %s: %w", found, err)
