@@ -115,9 +115,14 @@ func (n *Node) runWriter() {
 	}
 }
 
-// wantSpare asks the preparer for the next segment if none is ready.
+// wantSpare asks the preparer for the next segment if none is ready. One may be there although the last could not be made:
+// a cut of the log leaves its old segments for use.
 func (n *Node) wantSpare() {
-	if !n.writer.preparing && n.Replica.Log().WantsSpare() {
+	if !n.Replica.Log().WantsSpare() {
+		n.space.spareReady()
+		return
+	}
+	if !n.writer.preparing {
 		n.writer.preparing = true
 		n.writer.prepare <- struct{}{} // there is room: the token before has been answered
 	}
