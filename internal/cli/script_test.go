@@ -182,7 +182,7 @@ var (
 	volatileFields = regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm|Leader|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse|DBSizeQuota|Hash|Version|StorageVersion|Took)" : \S+`)
 	volatileTook   = regexp.MustCompile(`took = \S+`)
 	volatileNumber = regexp.MustCompile(`\b([0-9a-f]{9,16}|[0-9][0-9.]*)( [kMGTPE]?B|%|[mµ]?s)?\b%?`)
-	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|remaining\(|"[Tt][Tt][Ll]" ?: ?)(29\d\b|-?\d{4,})`)
+	volatileLease  = regexp.MustCompile(`("[Ii][Dd]" ?: ?|"[Tt][Tt][Ll]" ?: ?)(29\d\b|-?\d{4,})|(remaining\()(?:29\d|-?\d{4,})`)
 	volatileMember = regexp.MustCompile(`"(cluster_id|member_id|ID|raft_term)":("[0-9a-f]+"|\d+)|"(ClusterID|MemberID|ID|RaftTerm)" : \S+|cluster +[0-9a-f]+`)
 	volatileURL    = regexp.MustCompile(`http://(127\.0\.0\.1|localhost):\d+`)
 	volatileServer = regexp.MustCompile(`(Server version |took )[0-9][0-9a-zµ.]*[0-9a-z]`)
@@ -223,7 +223,7 @@ func blot(args []string, text, endpoint string) string {
 		return sortMembers(text)
 	}
 	if len(args) > 0 && args[0] == "lease" {
-		text = volatileLease.ReplaceAllString(text, "${1}N")
+		text = volatileLease.ReplaceAllString(text, "${1}${3}N")
 	}
 	text = strings.ReplaceAll(text, lease, "LEASE")
 	text = regexp.MustCompile(`"(cluster_id|member_id|raft_term)":\d+`).ReplaceAllString(text, `"$1":N`)
