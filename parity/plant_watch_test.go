@@ -68,7 +68,11 @@ func TestPlantedWatchIsCaught(t *testing.T) {
 				}
 				return nil
 			})
+			// How often progress is asked for depends on the clock, so a second answer may hide among those of one run.
 			r := run()
+			for tries := 1; len(r.Failures) == 0 && kind == "progress" && tries < 5; tries++ {
+				r = run()
+			}
 			plant.disarm()
 			planted++
 			if len(r.Failures) == 0 {
