@@ -68,11 +68,7 @@ func TestPlantedWatchIsCaught(t *testing.T) {
 				}
 				return nil
 			})
-			// How often progress is asked for depends on the clock, so a second answer may hide among those of one run.
 			r := run()
-			for tries := 1; len(r.Failures) == 0 && kind == "progress" && tries < 5; tries++ {
-				r = run()
-			}
 			plant.disarm()
 			planted++
 			if len(r.Failures) == 0 {
@@ -93,7 +89,9 @@ func TestPlantedWatchIsCaught(t *testing.T) {
 			alter(m.Kind+" of "+m.Path, func(r *pb.WatchResponse) error { mutate(r, n); return nil })
 		}
 		alter("loss", func(*pb.WatchResponse) error { return errLost })
-		alter("repetition", func(*pb.WatchResponse) error { return errTwice })
+		if kind != "progress" { // of its answers only the last is compared, so one more may be no difference
+			alter("repetition", func(*pb.WatchResponse) error { return errTwice })
+		}
 	}
 	t.Logf("%d differences planted", planted)
 }
